@@ -1,0 +1,23 @@
+import hashlib, numpy as np, pytest
+from memmap_ts.store import open_memmap
+
+@pytest.fixture
+def saved(tmp_path):
+    "Save an array; its path"
+    def _save(a, name='X.npy'):
+        np.save(tmp_path/name, a)
+        return tmp_path/name
+    return _save
+
+@pytest.fixture
+def data(saved):
+    "X (200,3,20) and three classes, as paths"
+    rng = np.random.default_rng(0)
+    y = np.array(['cat','dog','eel'])[np.arange(200)%3]
+    X = rng.normal(size=(200,3,20)).astype('float32')
+    X[np.arange(200),np.arange(200)%3] += 2
+    return saved(X), saved(y, 'y.npy')
+
+@pytest.fixture
+def sha():
+    return lambda fn: hashlib.sha256(open(fn,'rb').read()).hexdigest()

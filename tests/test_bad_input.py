@@ -1,0 +1,97 @@
+"A mistake is an error that says what was got and what to do; no file is harmed by it"
+import numpy as np, pytest
+from fastai.data.block import CategoryBlock, DataBlock
+from fastai.data.transforms import ItemGetter
+from memmap_ts.all import *
+
+X, y = np.zeros((100,2,5), 'f4'), np.arange(100)%3
+make = TSDataLoaders.from_memmap
+
+@pytest.mark.parametrize('splits,err,words', [
+    (([0,1],[2,100]), IndexError, r'splits\[1\]: row 100 is out of range for 100 rows'),
+    (([0,1,-101],[2]), IndexError, r'splits\[0\]: row -101'),
+    (([0,1,2],[2,3]), ValueError, r'splits\[1\] has 1 of the training rows \(first 2\)'),
+    (([0,1,-1],[99]), ValueError, 'training rows'),
+    (([0],[1],[0]), ValueError, r'splits\[2\] has 1'),
+    (([],[1]), ValueError, 'nothing to train on'),
+    (([0],[]), ValueError, r'pass splits=\(train,\)'),
+    (([True]*50,[False]*50), IndexError, 'mask of 50 booleans for 100 rows'),
+    (([[0,1],[2]],[[2],[0,1]]), ValueError, 'pick|pass one of them'),
+    (([0.5],[1]), IndexError, 'integers'),
+    (3, TypeError, 'row numbers'),
+])
+def test_splits(splits, err, words):
+    with pytest.raises(err, match=words): make(X, y, splits=splits)
+
+def test_splits_that_are_fine():
+    mask = np.arange(100)<70
+    for s in ((mask,~mask), (mask.tolist(),(~mask).tolist()), (slice(70),slice(70,None)), (range(70),range(70,100)), (np.arange(70,dtype='u1'),np.arange(70,100))):
+        dls = make(X, y, splits=s)
+        assert list(dls.train_ds.items.idxs)==list(range(70)) and list(dls.valid_ds.items.idxs)==list(range(70,100))
+    assert len(make(X, y, splits=(range(50),range(50,60),range(60,70))).loaders)==3
+
+def test_lengths():
+    with pytest.raises(ValueError, match='100, 99 rows'): make(X, y[:-1])
+
+def test_no_rows():
+    with pytest.raises(ValueError, match='no rows'): make(X[:0], y[:0])
+
+@pytest.mark.parametrize('X', [np.zeros(5), np.array(['a','b']), np.array([[None]], object)])
+def test_bad_X(X):
+    with pytest.raises((ValueError,TypeError), match='X has'): make(X)
+
+@pytest.mark.parametrize('labels', [np.array(['a','b']*50), np.arange(100)%2])
+def test_label_that_training_never_had(labels):
+    labels = labels.copy(); labels[90:93] = labels[0]*2 if labels.dtype.kind=='U' else 7
+    labels = labels.astype(object) if labels.dtype.kind=='U' else labels
+    if labels.dtype==object: labels[90:93] = 'fox'
+    with pytest.raises(ValueError, match=r"3 rows.*\['fox'\]|3 rows.*\[7\]"): make(X, labels, splits=(range(80),range(80,100)))
+    dls = make(X, labels, splits=(range(80),range(80,90)))
+    new = dls.test_dl((X[90:],labels[90:]), with_labels=True)
+    with pytest.raises(KeyError, match='not included in the training'): list(new)
+
+def test_datablock_label_that_training_never_had():
+    labels = np.array(['a','b']*49+['fox']*2)
+    d = DataBlock((MemmapBlock,CategoryBlock), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)], splitter=lambda o: (range(90),range(90,100)))
+    with pytest.raises(KeyError, match="'fox' was not included"): list(d.dataloaders((X,labels)).valid)
+
+def test_nan_target():
+    t = np.linspace(0,1,100); t[37] = np.nan
+    with pytest.raises(ValueError, match='NaN in row 37.*isnan'): make(X, t)
+    assert len(make(X, t, splits=(range(30),range(40,60))).train)==1
+    t2 = np.ones((100,2)); t2[5,1] = np.nan
+    with pytest.raises(ValueError, match='NaN in row 5'): make(X, t2, splits=(range(30),range(40,60)))
+
+def test_two_dimensional_integers():
+    with pytest.raises(ValueError, match='MultiCategoryBlock'): make(X, np.ones((100,3), int))
+
+@pytest.mark.parametrize('kw,words', [(dict(inplace=False),"no argument 'inplace'"), (dict(shuffle_trai=True),"did you mean 'shuffle'"), (dict(batch_tfm=None),"did you mean 'batch_tfms'"), (dict(bath_size=3),'did you mean')])
+def test_unknown_arguments(kw, words):
+    with pytest.raises(TypeError, match=words): make(X, y, **kw)
+
+def test_both_ways_to_say_what():
+    with pytest.raises(ValueError, match='pass one'): make(X, y, tfms=[None,None], y_block=CategoryBlock)
+
+def test_files(saved, tmp_path):
+    for f in (lambda: TSDataLoaders.from_files(tmp_path/'no.npy'), lambda: TSDataLoaders.from_files(saved(X), tmp_path/'no.npy')):
+        with pytest.raises(FileNotFoundError, match='no.npy'): f()
+    with pytest.raises(ValueError, match='astype'): TSDataLoaders.from_files(saved(X), saved(np.array(['a',None]*50,object),'y.npy'))
+
+def test_rows_of_different_length():
+    rag = [np.zeros((1,n)) for n in (3,4)]*5
+    d = DataBlock(MemmapBlock, get_items=itemify, get_x=ItemGetter(0))
+    with pytest.raises(ValueError, match='different shape'): d.dataloaders(rag, bs=4).one_batch()
+
+def test_new_data_of_other_shape():
+    dls = make(X, y)
+    with pytest.raises(ValueError, match='pass an array of 3'): dls.test_dl(X[0,0])
+    with pytest.raises(ValueError, match='labels'): dls.test_dl(X, with_labels=True)
+
+def test_file_that_changed(saved):
+    import pickle
+    fn = saved(X)
+    p = pickle.dumps(itemify(fn))
+    np.save(fn, X[:50])
+    with pytest.raises(ValueError, match='has changed'): pickle.loads(p)
+    fn.unlink()
+    with pytest.raises(FileNotFoundError, match='X.npy'): pickle.loads(p)

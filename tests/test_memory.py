@@ -1,0 +1,38 @@
+"Anonymous memory does not grow with the array"
+import subprocess, sys, textwrap, numpy as np, pytest
+from memmap_ts.all import *
+
+code = '''
+    import sys, numpy as np
+    from fastai.data.block import CategoryBlock, DataBlock
+    from fastai.data.transforms import ItemGetter, RandomSplitter
+    from memmap_ts.all import *
+    from memmap_ts.cli import anon_memory
+    X,y,how,bs = *sys.argv[1:4],int(sys.argv[4])
+    def make(X, y, bs):
+        if how=='factory': return TSDataLoaders.from_files(X, y, bs=bs)
+        d = DataBlock((MemmapBlock,CategoryBlock), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)], splitter=RandomSplitter())
+        return d.dataloaders((X,y), bs=bs)
+    small = np.random.rand(100,1,8).astype('f4')
+    for _ in make(small, np.arange(100)%3, 8).train: pass # what is loaded once, whatever the data
+    start = anon_memory()
+    dls = make(X, y, bs); made = anon_memory()
+    peak,n = made,0
+    for dl in dls:
+        for xb,yb in dl: n += len(xb); peak = max(peak, anon_memory()); xb.sum()
+    print(made-start, peak-made, n)
+'''
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells anonymous memory (RssAnon)')
+@pytest.mark.parametrize('how,shape,bs', [('factory',(20_000,50,512),64), ('datablock',(20_000,50,512),64), ('factory',(2_000_000,5,50),1024)])
+def test_2GB(how, shape, bs, tmp_path):
+    X = create_memmap(tmp_path/'X.npy', shape)
+    assert X.nbytes >= 2e9
+    np.save(tmp_path/'y.npy', np.arange(len(X))%7)
+    (tmp_path/'run.py').write_text(textwrap.dedent(code))
+    r = subprocess.run([sys.executable, tmp_path/'run.py', tmp_path/'X.npy', tmp_path/'y.npy', how, str(bs)], capture_output=True, text=True, timeout=900)
+    assert r.returncode==0, r.stderr
+    setup,epoch,n = map(int, r.stdout.split())
+    assert len(X)-bs <= n <= len(X)
+    assert setup <= 50e6, f'{setup/1e6:.0f} MB to set up'
+    assert epoch <= 150e6, f'{epoch/1e6:.0f} MB for an epoch'

@@ -1,0 +1,50 @@
+"Files: what is wrong is said, what is there is not lost"
+import os, numpy as np, pytest
+from memmap_ts.all import *
+
+def test_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match='check the path'): open_memmap(tmp_path/'a.npy')
+
+@pytest.mark.parametrize('content', [b'', b'a,b\n1,2\n', b'\x93NUMPY', b'\x93NUMPY\x01\x00\x76\x00{broken'])
+def test_not_npy(tmp_path, content):
+    (tmp_path/'a.npy').write_bytes(content)
+    with pytest.raises(ValueError, match='not a .npy file'): open_memmap(tmp_path/'a.npy')
+
+@pytest.mark.parametrize('mode', ['r','r+','c'])
+def test_truncated(saved, mode):
+    fn = saved(np.ones((10,3)))
+    os.truncate(fn, os.path.getsize(fn)-1)
+    size = os.path.getsize(fn)
+    with pytest.raises(ValueError, match='truncated.*Write or copy it again'): open_memmap(fn, mode)
+    assert os.path.getsize(fn)==size # np.memmap itself would have made it longer in mode 'r+'
+
+def test_objects(saved):
+    with pytest.raises(ValueError, match='astype'): open_memmap(saved(np.array(['a',{}], object)))
+
+def test_mode(saved):
+    with pytest.raises(ValueError, match='create_memmap'): open_memmap(saved(np.ones(3)), 'w+')
+
+@pytest.mark.parametrize('a', [np.ones((0,3)), np.asfortranarray(np.arange(6).reshape(2,3)), np.arange(3,dtype='>i4'), np.array(['a','bc']), np.ones(3,'f2')])
+def test_same_as_numpy(saved, a):
+    fn = saved(a)
+    m = open_memmap(fn)
+    np.testing.assert_array_equal(m, a); assert m.dtype==a.dtype and m.flags.f_contiguous==a.flags.f_contiguous
+
+def test_create_does_not_overwrite(saved, sha):
+    fn = saved(np.ones(5)); before = sha(fn)
+    with pytest.raises(FileExistsError, match='overwrite=True'): create_memmap(fn, 3)
+    assert sha(fn)==before
+    old = open_memmap(fn)
+    new = create_memmap(fn, (2,2), 'i2', overwrite=True)
+    assert new.shape==(2,2) and not new.any() and old.sum()==5
+    assert os.listdir(fn.parent)==['X.npy']
+
+def test_create_leaves_nothing_when_it_fails(tmp_path):
+    with pytest.raises(OSError): create_memmap(tmp_path/'a.npy', 10**17)
+    with pytest.raises(TypeError): create_memmap(tmp_path/'a.npy', 3, object)
+    assert not os.listdir(tmp_path)
+
+def test_on_disk(saved):
+    X = open_memmap(saved(np.arange(24.).reshape(4,2,3)))
+    assert all(map(on_disk, (X, X[1:], X.T, X[0], X.view(np.ndarray), np.asarray(X)[::2,1], X.reshape(8,3))))
+    assert not any(map(on_disk, (X+1, X[[0,1]], X.copy(), np.array(X), X.sum(0), 3, None)))
