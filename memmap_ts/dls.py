@@ -15,26 +15,26 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, TransformBlock
 from fastai.data.core import Datasets, TfmdLists
-from fastai.data.transforms import Categorize, ItemGetter, RegressionSetup
+from fastai.data.transforms import Categorize, EncodedMultiCategorize, ItemGetter, MultiCategorize, OneHotEncode, RegressionSetup
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data import core as tsai
 from .read import as_idxs, idx_dtype, gather
 from .items import Items, itemify, _array
-from .block import MemmapBlock, CategorizeRows, RegressRows
+from .block import MemmapBlock, CategorizeRows, EncodedRows, MultiCategorizeRows, OneHotRows, RegressRows
 from .load import MemmapDL, _dl_args, _known, _new_items
 
 # %% ../nbs/05_dls.ipynb #f1db683c
-_many = (list,tuple,L,np.ndarray,slice,range)
+def _many(o): return isinstance(o, slice) or (hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set)))
 
 def check_splits(
     splits, # Row numbers, masks or slices: (train, valid, …), or just train
     n:int, # Number of rows
 ) -> list: # An array of row numbers for each set; the second is empty if there is no validation
     "`splits` as arrays of rows, or an error that says what is wrong with them"
-    if not isinstance(splits, _many): raise TypeError(f"splits is {type(splits).__name__}: pass (train, valid) row numbers")
-    if isinstance(splits, (slice,range)) or not len(splits) or not isinstance(splits[0], _many): splits = (splits,)
+    if not _many(splits): raise TypeError(f"splits is {type(splits).__name__}: pass (train, valid) row numbers")
+    if isinstance(splits, (slice,range)) or not len(splits) or not _many(splits[0]): splits = (splits,)
     if len(splits)==2 and splits[1] is None: splits = splits[:1]
-    if not isinstance(splits[0], (slice,range)) and len(splits[0]) and isinstance(splits[0][0], _many):
+    if not isinstance(splits[0], (slice,range)) and len(splits[0]) and _many(next(iter(splits[0]))):
         raise ValueError("splits has folds in it: pass one of them, e.g. splits=splits[0]")
     res = [as_idxs(s, n, f'splits[{i}]: row').astype(idx_dtype(n), copy=False) for i,s in enumerate(splits)]
     for i,s in enumerate(res):
@@ -74,6 +74,11 @@ def _tsai2rows(t):
         res.vocab = t.vocab
         return res
     if type(t) in (RegressionSetup,tsai.ToFloat): return RegressRows(c=getattr(t, 'c', None))
+    for old,new in ((OneHotEncode,OneHotRows), (MultiCategorize,MultiCategorizeRows), (EncodedMultiCategorize,EncodedRows)):
+        if type(t) is old:
+            res = object.__new__(new)
+            res.__dict__.update(t.__dict__)
+            return res
     return t
 
 # %% ../nbs/05_dls.ipynb #31706c7e
@@ -92,6 +97,7 @@ def _labels(y, rows):
 def _setup_labels(tfm, y, splits):
     "Give `tfm` the training labels as vocab; check that there are no others"
     train,*rest = [_labels(y, s) for s in splits]
+    if none := [l for l in train if l is None or l!=l]: raise ValueError(f"{sum(train[l] for l in none):,} training rows have no label ({none[0]}): leave them out of `splits`, or give them one")
     if tfm.vocab is None: tfm.vocab = Categorize(list(train), sort=tfm.sort, add_na=tfm.add_na).vocab
     else: rest = [train,*rest]
     if tfm.add_na: return
@@ -100,12 +106,12 @@ def _setup_labels(tfm, y, splits):
         if odd: raise ValueError(f"{sum(ls[l] for l in odd):,} rows outside the training split have a label that is not among the {len(tfm.vocab)} classes: {odd[:5]}. "
                                  "Put samples of it in the training split, leave those rows out of `splits`, or give all classes: y_block=CategoryBlock(vocab=[…])")
 
-def _check_nan(y, splits):
+def _check_finite(y, splits):
     if not isinstance(y, np.ndarray) or y.dtype.kind!='f' or y.ndim>2: return
     for s in splits:
         for rows,v in _chunks(y, s):
-            bad = np.isnan(v).reshape(len(v),-1).any(1)
-            if bad.any(): raise ValueError(f"y is NaN in row {rows[bad.argmax()]} (and {bad.sum()-1} more of the first {len(v):,} looked at): a loss of NaN would spoil the model. Leave those rows out of `splits`, e.g. keep np.flatnonzero(~np.isnan(y))")
+            bad = ~np.isfinite(v).reshape(len(v),-1).all(1)
+            if bad.any(): raise ValueError(f"y is {v[bad.argmax()]} in row {rows[bad.argmax()]} (and {bad.sum()-1} more of the {len(v):,} rows looked at are not finite): such a loss would spoil the model. Leave those rows out of `splits`: np.flatnonzero(np.isfinite(y)) are the good ones")
 
 # %% ../nbs/05_dls.ipynb #c57614a8
 class _Lists(TfmdLists):
@@ -138,7 +144,7 @@ def _series(X):
     "`X` as an array of (samples, vars, steps)"
     X = _array(X)
     if not isinstance(X, np.ndarray): X = np.asarray(X)
-    if X.dtype.kind not in 'biufc': raise TypeError(f"X has dtype {X.dtype}: series are numbers. If it holds arrays of different length, pad them to one length")
+    if X.dtype.kind not in 'biuf': raise TypeError(f"X has dtype {X.dtype}: series are real numbers. Pad arrays of different length to one length; make complex ones two variables, real and imaginary")
     if X.ndim<2: raise ValueError(f"X has shape {X.shape}: it needs to be (samples, vars, steps), or (samples, steps) for one variable")
     return X[:,None] if X.ndim==2 else X
 
@@ -150,6 +156,8 @@ def _targets(y):
 
 def _blocks(y, splits, dtype, tfms, y_block):
     "Blocks of X and y, with target transforms that are set up and checked"
+    if tfms is not None and not isinstance(tfms, (list,tuple,L)): raise TypeError(f"tfms={tfms!r}: pass [transforms of X, transforms of y]; transforms of a batch, such as TSStandardize, go to batch_tfms")
+    if not (y_block is None or callable(y_block) or isinstance(y_block, TransformBlock)): raise TypeError(f"y_block={y_block!r}: pass a block, e.g. CategoryBlock, RegressionBlock or MultiCategoryBlock")
     if tfms is not None and y_block is not None: raise ValueError("both tfms and y_block say what to predict: pass one")
     x_tfms,y_tfms = [L(t) for t in [*(tfms or []),None,None][:2]]
     x_block = MemmapBlock(dtype=dtype)
@@ -159,18 +167,21 @@ def _blocks(y, splits, dtype, tfms, y_block):
     res.type_tfms = L(_tsai2rows(t() if isinstance(t, type) else t) for t in (y_tfms or res.type_tfms or _infer_tfms(y)))
     for t in res.type_tfms:
         if type(t) is CategorizeRows: _setup_labels(t, y, splits)
-        if type(t) is RegressRows: _check_nan(y, splits)
+        if type(t) is RegressRows: _check_finite(y, splits)
     return [x_block,res]
 
 # %% ../nbs/05_dls.ipynb #2650fa8b
+_set_here = {'dataset','after_item','before_batch','after_batch','do_setup','indexed','verbose'} # of `MemmapDL`, given by the factory
+_factory_args = _dl_args-_set_here
+
 class TSDataLoaders(tsai.TSDataLoaders):
     "tsai's `TSDataLoaders`, with factories for arrays on disk"
     @classmethod
-    @delegates(MemmapDL.__init__)
+    @delegates(MemmapDL.__init__, but=list(_set_here))
     def from_memmap(cls,
         X, # Series: array on disk or in RAM, or path of a `.npy` file, of shape (samples, vars, steps) or (samples, steps)
         y=None, # Targets: array, list or path, one for each sample; None for unlabelled samples
-        splits=None, # (train, valid, …) row numbers, masks or slices; default random by `valid_pct`
+        splits=None, # (train, valid, …) row numbers, masks or slices, or a fastai splitter; default random by `valid_pct`
         valid_pct:float=0.2, # Share of the samples to validate on, if `splits` is not given
         seed:int=None, # Of the random split, and of the order of the epochs; default as `set_seed` has it
         tfms=None, # [transforms of X, transforms of y], as in tsai
@@ -187,10 +198,11 @@ class TSDataLoaders(tsai.TSDataLoaders):
         **kwargs
     ):
         "Loaders from arrays; nothing of `X` is loaded"
-        _known(kwargs, _dl_args|set(inspect.signature(cls.from_memmap).parameters)-{'kwargs'}, 'from_memmap')
+        _known(kwargs, _factory_args|set(inspect.signature(cls.from_memmap).parameters)-{'kwargs'}, 'TSDataLoaders.from_memmap')
         X,y = _series(X), _targets(y)
         items = itemify(X) if y is None else itemify(X, y)
         if not len(items): raise ValueError("X has no rows: there is nothing to train on")
+        if callable(splits): splits = splits(items)
         splits = _random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
         blocks = _blocks(y, splits, dtype, tfms, y_block)
         dblock = _DataBlock(blocks, getters=[ItemGetter(i) for i in range(len(blocks))], n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
@@ -225,9 +237,9 @@ class TSDataLoaders(tsai.TSDataLoaders):
         dl = self.valid
         if not isinstance(test_items, Items):
             if isinstance(test_items, list): test_items = itemify(*map(list, zip(*test_items))) if isinstance(test_items[0], tuple) else itemify(test_items)
-            else: test_items = _new_items(*(test_items if isinstance(test_items, tuple) else (test_items,None)), dl._row_ndim)
+            else: test_items = _new_items(*(test_items if isinstance(test_items, tuple) else (test_items,None)), dl._row_shapes)
         if with_labels and len(test_items.arrays)==1: raise ValueError("with_labels=True needs the labels: pass (X, y)")
         if not with_labels: test_items = Items(test_items.arrays[:dl.n_inp], test_items.idxs)
         return dl.new_dl(test_items, bs=bs or dl.bs, **kwargs)
 
-TSDataLoaders.from_files = delegates(to=TSDataLoaders.from_memmap)(TSDataLoaders.from_files)
+TSDataLoaders.from_files = delegates(to=TSDataLoaders.from_memmap, but=['X','y'])(TSDataLoaders.from_files)

@@ -7,11 +7,12 @@ __all__ = ['Items', 'itemify', 'Itemify']
 
 # %% ../nbs/02_items.ipynb #94ad8563
 import os, random, zlib
+from copy import copy
 import numpy as np
 from fastcore.foundation import L, is_indexer
 from fasttransform import Transform
 from .store import open_memmap, on_disk, _Handle
-from .read import as_idxs, idx_dtype, gather
+from .read import as_idxs, idx_dtype, RowReader
 
 # %% ../nbs/02_items.ipynb #86d633d8
 def _rows(a):
@@ -30,7 +31,12 @@ class Items:
         idxs=None, # Row numbers in them, default all
     ):
         self.arrays, self.idxs = tuple(arrays), range(len(arrays[0])) if idxs is None else idxs
-        self._rows = tuple(_rows(a) for a in self.arrays)
+        self._rows,self._readers = tuple(_rows(a) for a in self.arrays),{}
+
+    def _new(self, idxs):
+        res = copy(self)
+        res.idxs = idxs
+        return res
 
     def __len__(self): return len(self.idxs)
     def __iter__(self): return (self[i] for i in range(len(self)))
@@ -42,8 +48,8 @@ class Items:
         return i if (r.start,r.step)==(0,1) else r.start + r.step*i.astype('int64', copy=False)
 
     def __getitem__(self, i):
-        if isinstance(i, slice): return Items(self.arrays, self.idxs[i])
-        if not is_indexer(i): return Items(self.arrays, self._abs(as_idxs(i, len(self), 'item')).astype(idx_dtype(len(self.arrays[0])), copy=False))
+        if isinstance(i, slice): return self._new(self.idxs[i])
+        if not is_indexer(i): return self._new(self._abs(as_idxs(i, len(self), 'item')).astype(idx_dtype(len(self.arrays[0])), copy=False))
         try: j = self.idxs[i]
         except IndexError: raise IndexError(f"item {i} is out of range for {len(self):,} items") from None
         return tuple(a[j] for a in self._rows)
@@ -53,12 +59,19 @@ class Items:
     ) -> tuple: # An array in RAM of shape (len(idxs), …) for each array (a list for a list)
         "Rows `idxs` of all arrays, read at once"
         i = self._abs(as_idxs(idxs, len(self), 'item'))
+        for k in range(len(self.arrays)):
+            if r := self._reader(k): r.hint(i)
         return tuple(self._column(k, i) for k in range(len(self.arrays)))
 
-    def _column(self, k, rows):
-        "Rows, by their number in the file, of array `k`"
-        a = self._rows[k]
-        return gather(a, rows) if isinstance(a, np.ndarray) else [a[i] for i in rows]
+    def _reader(self, k):
+        "The engine for array `k`, shared with all `Items` made from these; None for a list"
+        if k not in self._readers: self._readers[k] = RowReader(self.arrays[k]) if isinstance(self.arrays[k], np.ndarray) else None
+        return self._readers[k]
+
+    def _column(self, k, rows, empty=np.empty):
+        "Rows, by their number in the file, of array `k`, in what `empty(shape, dtype)` gives"
+        a,r = self.arrays[k],self._reader(k)
+        return [a[i] for i in rows] if r is None else r.read(rows, empty((len(rows), *a.shape[1:]), a.dtype))
 
     def shuffle(self):
         "The same items in random order (seeded by `random.seed`)"
@@ -82,6 +95,11 @@ class Items:
     itertuples = __iter__
     def __array__(self, *args, **kwargs):
         raise TypeError(f"an array of all {len(self):,} items would be loaded into memory: use `items.batch(idxs)` for some rows, `items.arrays` for the arrays")
+
+    def __copy__(self):
+        res = object.__new__(Items)
+        res.__dict__.update(self.__dict__)
+        return res
 
     def __reduce__(self): return _items, (tuple(map(_pack, self.arrays)), self.idxs)
 

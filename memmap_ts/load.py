@@ -6,11 +6,11 @@
 __all__ = ['MemmapDL']
 
 # %% ../nbs/04_load.ipynb #d7c1c12d
-import difflib, inspect, itertools, random
-from copy import copy
+import atexit, collections, difflib, inspect, itertools, mmap, os, queue, random, threading, weakref
+from math import prod
 import numpy as np
 import torch
-from fastcore.basics import merge, patch
+from fastcore.basics import first, merge, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.core import TfmdDL, Datasets, TfmdLists
@@ -47,18 +47,32 @@ class _Column:
         elif self.fs and type(self.fs[0]) is ItemGetter: self.items,self.k,self.fs = items,self.fs[0].i,self.fs[1:]
         else: self.items,self.k = items,None
 
-    def rows(self, rows):
-        if self.k is not None: return self.items._column(self.k, rows)
-        return list(zip(*(self.items._column(k, rows) for k in range(len(self.items.arrays)))))
+        self.ks = range(len(self.items.arrays)) if self.k is None else [self.k]
 
-    def __call__(self, x):
+    def hint(self, idxs):
+        for k in self.ks:
+            if r := self.items._reader(k): r.hint(self.items._abs(idxs))
+
+    def start(self):
+        for k in self.ks:
+            if r := self.items._reader(k): r.start()
+
+    def read(self, idxs, empty=np.empty):
+        "The samples at positions `idxs`, as far as they can be made of all rows at once: a tensor, or rows and the number of transforms done"
+        rows = self.items._abs(idxs)
+        if self.k is None: return list(zip(*(self.items._column(k, rows) for k in self.ks))),0
+        x = self.items._column(self.k, rows, empty)
         for i,f in enumerate(self.fs):
             if f.split_idx is not None and f.split_idx!=self.split_idx: continue
             b = None if isinstance(x, list) else _encode_batch(f, x)
-            if b is None: return [compose_tfms(o, self.fs[i:], split_idx=self.split_idx) for o in x]
+            if b is None: return x,i
             x = b
-        if not isinstance(x, np.ndarray): return x
-        return torch.from_numpy(x.astype(x.dtype.newbyteorder('='), copy=False)) if x.dtype.kind in 'biufc' else list(x)
+        if isinstance(x, np.ndarray): x = torch.from_numpy(x.astype(x.dtype.newbyteorder('='), copy=False)) if x.dtype.kind in 'biufc' else list(x)
+        return x,len(self.fs)
+
+    def finish(self, x, i):
+        "The other transforms, one row after the other"
+        return x if i==len(self.fs) else [compose_tfms(o, self.fs[i:], split_idx=self.split_idx) for o in x]
 
     def stack(self, x):
         if not isinstance(x, list): return x
@@ -68,6 +82,9 @@ class _Column:
             raise ValueError(f"rows of different shape can't be stacked into a batch ({shapes}): make them equal with a transform in `item_tfms`, or collate them yourself in `before_batch`") from e
 
 # %% ../nbs/04_load.ipynb #fb892d5a
+_hints = {'shuffle_train':"use shuffle", 'inplace':"nothing is loaded, so leave it out", 'sel_vars':"pass X[:, vars]: a slice of an array on disk stays there",
+          'sel_steps':"pass X[..., first:last]: a slice of an array on disk stays there"} # arguments of tsai's `get_ts_dls`
+
 _dl_args = {*inspect.signature(TfmdDL.__init__).parameters, *inspect.signature(DataLoader.__init__).parameters, *DataLoader._methods} - {'self','kwargs'}
 
 def _known(kwargs, known, who):
@@ -75,7 +92,8 @@ def _known(kwargs, known, who):
     for k in kwargs:
         if k not in known:
             near = difflib.get_close_matches(k, known, 1)
-            raise TypeError(f"{who} has no argument {k!r}" + (f": did you mean {near[0]!r}?" if near else ''))
+            hint = _hints.get(k, f"did you mean {near[0]!r}?" if near else None)
+            raise TypeError(f"{who} has no argument {k!r}" + (f": {hint}" if hint else ''))
 
 def _share(ds):
     "Keep one copy of the row numbers that fastai gives to each element of a sample"
@@ -97,15 +115,23 @@ class MemmapDL(TfmdDL):
         shuffle:bool=False, # Whether to shuffle data
         num_workers:int=0, # Worker processes; 0, no process but this one, is the fast way
         seed:int=None, # Makes the order of the epochs repeatable; by default it follows `set_seed`
+        prefetch:int=2, # Batches that are made ahead, in a thread; 0: no thread
+        cache:str=None, # 'device': load all samples onto the device at the first batch, and take the batches there
         verbose:bool=False, # Whether to print verbose logs
         do_setup:bool=True, # Whether to run `setup()` for batch transform(s)
         **kwargs
     ):
+        kwargs.pop('process', None) # fastai's `Interpretation` passes this to every loader, for the tabular one
         _known([k[4:] if k.startswith('val_') else k for k in kwargs], _dl_args, type(self).__name__) # `Datasets.dataloaders` passes `val_…` on to all loaders
-        if bs is None or bs<1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
+        for t in Pipeline(kwargs.get('after_batch')).fs:
+            if do_setup and getattr(t, '_setup', False) and getattr(t, 'use_single_batch', True) is False:
+                raise ValueError(f"{type(t).__name__} wants to load all of X for its statistics: pass use_single_batch=True to take them from one batch, by_sample=True, or the values themselves")
+        if cache not in (None,'device'): raise ValueError(f"cache={cache!r}: choose 'device', or None to read from disk")
+        if not isinstance(bs, int): raise TypeError(f"bs={bs!r}: one number (validation has its own, val_bs)")
+        if bs<1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
         if isinstance(dataset, Items): dataset = Datasets(dataset, tfms=[[ItemGetter(k)] for k in range(len(dataset.arrays))])
         _share(dataset)
-        self.seed = seed
+        self.seed,self.prefetch,self.cache,self._ring,self._cached = seed,prefetch,cache,_Ring(prefetch+3),None
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, verbose=verbose, do_setup=do_setup,
                          **{k:v for k,v in kwargs.items() if not k.startswith('val_')})
         if seed is not None: self.rng = random.Random(seed)
@@ -130,42 +156,209 @@ def _n_used(self:MemmapDL, n): return n//self.bs*self.bs if self.drop_last and n
 def __len__(self:MemmapDL): return -(-self._n_used(self.n)//self.bs)
 
 @patch
-def sample(self:MemmapDL):
-    "The batches of this process, as arrays of positions"
-    idxs = self._DataLoader__idxs # what `DataLoader.__iter__` got from `get_idxs`
+def _batches(self:MemmapDL, idxs):
+    "Positions `idxs` in batches, those of this process"
     if not isinstance(idxs, np.ndarray): idxs = np.fromiter(itertools.islice(idxs, self.n), 'int64')
     return (idxs[i:i+self.bs] for i in range(self.offs*self.bs, self._n_used(len(idxs)), self.num_workers*self.bs))
 
 @patch
-def create_batches(self:MemmapDL, samps): return map(self.do_batch, samps)
-
-@patch
-def __iter__(self:MemmapDL):
-    try: yield from TfmdDL.__iter__(self)
-    finally: self.__dict__.pop('_DataLoader__idxs', None)
+def sample(self:MemmapDL): return self._batches(self._DataLoader__idxs) # what `DataLoader.__iter__` of a worker's parent got from `get_idxs`
 
 # %% ../nbs/04_load.ipynb #a0cdf0bd
 @patch
-def _read(self:MemmapDL, idxs):
-    "Columns of the samples at positions `idxs`"
-    cols = [_Column(tl) for tl in self.dataset.tls]
-    return cols, [c(c.rows(c.items._abs(idxs))) for c in cols]
-
-def _idle(f, o): return f.name=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in o))
+def _columns(self:MemmapDL): return [_Column(tl) for tl in self.dataset.tls]
 
 @patch
-def do_batch(self:MemmapDL, b):
-    "The batch of the samples at positions `b`"
-    cols,xs = self._read(np.asarray(b))
-    sample = tuple(x[0] for x in xs)
-    if type(self).create_batch is TfmdDL.create_batch and 'create_batch' not in vars(self) and all(
-        _idle(f, sample) for nm in ('after_item','before_batch') for f in getattr(self, nm).fs):
-        return tuple(c.stack(x) for c,x in zip(cols, xs))
+def _read(self:MemmapDL, cols, idxs): return [c.read(idxs, self._ring.empty) for c in cols]
+
+def _idle(f, o):
+    "Does transform `f` leave the elements of sample `o` alone? (`ToTensor` does what it is told for each type.)"
+    return f.name=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in o))
+
+@patch
+def _whole(self:MemmapDL, xs):
+    "Can the columns be the batch, or are there transforms of samples?"
+    if type(self).create_batch is not TfmdDL.create_batch or 'create_batch' in vars(self): return False
+    sample = [x[0].clone() if isinstance(x, torch.Tensor) else x[0] for x in xs] # a failed dispatch keeps what it was given until the next garbage collection
+    return all(_idle(f, sample) for nm in ('after_item','before_batch') for f in getattr(self, nm).fs)
+
+@patch
+def _finish(self:MemmapDL, cols, xs, whole):
+    if whole: return tuple(c.stack(x) for c,x in zip(cols, xs))
     samples = []
     for s in zip(*xs):
         try: samples.append(self.after_item(s))
         except SkipItemException: pass
     return self.retain(self.create_batch(self.before_batch(samples)), samples)
+
+@patch
+def do_batch(self:MemmapDL, b):
+    "The batch of the samples at positions `b`, read here and now"
+    cols,b = self._columns(),np.asarray(b)
+    for c in cols: c.hint(b)
+    xs = [c.finish(*r) for c,r in zip(cols, self._read(cols, b))]
+    return self._finish(cols, xs, self._whole(xs))
+
+# %% ../nbs/04_load.ipynb #8794e7f8
+class _Ring:
+    "Memory for batches, used again once a batch is gone"
+    def __init__(self, keep): self.keep,self.free,self.pin = keep,{},False
+
+    def empty(self, shape, dtype):
+        n = prod(shape)*dtype.itemsize
+        if n<2**16 or dtype.hasobject: return np.empty(shape, dtype)
+        free = self.free.setdefault((n,self.pin), collections.deque(maxlen=self.keep))
+        try: mem = free.pop()
+        except IndexError: mem = self._new(n)
+        a = np.frombuffer(mem, dtype)
+        weakref.finalize(a, free.append, mem).atexit = False
+        return a.reshape(shape)
+
+    def _new(self, n): return torch.empty(n, dtype=torch.uint8, pin_memory=True).numpy().data if self.pin else memoryview(mmap.mmap(-1, n))
+    def __reduce__(self): return _Ring, (self.keep,)
+
+# %% ../nbs/04_load.ipynb #e8e8a400
+_live = weakref.WeakSet() # threads to stop before the interpreter ends
+atexit.register(lambda: [o.close() for o in list(_live)])
+
+class _Ahead:
+    "Iterator over `read(b)` for each of `batches`, made ahead in a thread"
+    def __init__(self,
+        batches, # Iterable of arrays of positions
+        hint, # Called with each of them, `ahead` batches before
+        read, # Called with each of them
+        depth:int, # Results to have ready
+        ahead:int, # Batches to hint before they are read
+    ):
+        self.q,self.stop,self.pid = queue.Queue(depth),threading.Event(),os.getpid()
+        self.thread = threading.Thread(target=_work, args=(iter(batches), hint, read, ahead, self.q, self.stop), daemon=True, name='memmap_ts')
+        _live.add(self)
+        self.thread.start()
+
+    def __iter__(self): return self
+    def __next__(self):
+        while not self.stop.is_set():
+            if os.getpid()!=self.pid: raise RuntimeError("an iterator over a MemmapDL does not survive a fork: start a new one in the child process")
+            try: res,err = self.q.get(timeout=1) # a timeout, so that Ctrl-C is heard on Windows
+            except queue.Empty: continue
+            if err is None: return res
+            self.close()
+            raise err
+        raise StopIteration
+
+    def close(self):
+        self.stop.set()
+        if os.getpid()!=self.pid: return
+        while self.thread.is_alive() and self.thread is not threading.current_thread():
+            try: self.q.get_nowait() # make room: the thread may be waiting for it
+            except queue.Empty: self.thread.join(.01)
+
+def _work(batches, hint, read, ahead, q, stop):
+    try:
+        coming = collections.deque()
+        while not stop.is_set():
+            while len(coming)<=ahead and (b := next(batches, None)) is not None:
+                hint(b)
+                coming.append(b)
+            if not coming: raise StopIteration
+            q.put((read(coming.popleft()),None))
+    except BaseException as e: q.put((None,e)) # raised where the batch is asked for
+
+# %% ../nbs/04_load.ipynb #85f0d188
+def _to_cuda(batches, device):
+    "Each of `batches` on `device`, copied there while the one before is used"
+    side,busy,prev = torch.cuda.Stream(device),collections.deque(),None
+    def ready(b, done):
+        torch.cuda.current_stream(device).wait_event(done)
+        for t in b:
+            if isinstance(t, torch.Tensor): t.record_stream(torch.cuda.current_stream(device))
+        return b
+    try:
+        for b in batches:
+            with torch.cuda.stream(side): copied = to_device(b, device, non_blocking=True)
+            done = side.record_event()
+            busy.append((b,done)) # the pinned batch, until it is copied
+            while busy and busy[0][1].query(): busy.popleft()
+            if prev is not None: yield ready(*prev)
+            prev = copied,done
+        if prev is not None: yield ready(*prev)
+    finally:
+        side.synchronize()
+        batches.close()
+
+# %% ../nbs/04_load.ipynb #f9286192
+@patch
+def _cached_batch(self:MemmapDL, idxs):
+    "The batch of the samples at positions `idxs`, from samples that are all on the device"
+    if self._cached is None:
+        res,cols,device = None,self._columns(),self.device or torch.device('cpu')
+        for i in range(0, self.n, self.bs):
+            b = self.do_batch(np.arange(i, min(i+self.bs, self.n)))
+            if res is None:
+                if not self._whole(b):
+                    raise ValueError("cache='device' keeps samples as they are: item transforms would be applied once only. Use batch_tfms, or no cache")
+                res = [torch.empty((self.n, *x.shape[1:]), dtype=x.dtype, device=device).as_subclass(type(x)) for x in b]
+            for r,x in zip(res, b): r[i:i+len(x)] = x
+        self._cached = res
+    at = torch.from_numpy(np.asarray(idxs, 'int64')).to(self._cached[0].device)
+    return tuple(x[at] for x in self._cached)
+
+# %% ../nbs/04_load.ipynb #a46e14c5
+_hint_bytes = 2**25 # hinted ahead: 32 MB keep a disk busy; 4 to 64 batches
+
+@patch
+def _n_ahead(self:MemmapDL, cols):
+    row = sum(r.row for c in cols for k in c.ks if (r := c.items._reader(k)))
+    return min(max(_hint_bytes//max(row*self.bs, 1), 4), 64)
+
+@patch
+def create_batches(self:MemmapDL, samps):
+    "The batches of `samps`, arrays of positions"
+    if self.cache:
+        for b in samps: yield self._cached_batch(b)
+        return
+    cols = self._columns()
+    for c in cols: c.start()
+    def hint(b):
+        for c in cols: c.hint(b)
+    if not self.prefetch:
+        for b in samps: yield self.do_batch(b)
+        return
+    ahead = _Ahead(samps, hint, lambda b: self._read(cols, b), self.prefetch, self._n_ahead(cols))
+    try:
+        whole = None
+        for read in ahead:
+            xs = [c.finish(*r) for c,r in zip(cols, read)]
+            if whole is None: whole = self._whole(xs)
+            yield self._finish(cols, xs, whole)
+    finally: ahead.close()
+
+@patch
+def __iter__(self:MemmapDL):
+    if self.fake_l.num_workers: # fastai's way, the batches are made in its worker processes
+        try: yield from TfmdDL.__iter__(self)
+        finally: self.__dict__.pop('_DataLoader__idxs', None)
+        return
+    self.randomize()
+    self.before_iter()
+    self._ring.pin = self.device is not None and self.device.type=='cuda'
+    batches = self.create_batches(self._batches(self.get_idxs()))
+    if self._ring.pin: batches = _to_cuda(batches, self.device)
+    try:
+        for b in batches:
+            if self.device is not None: b = to_device(b, self.device)
+            yield self.after_batch(b)
+    finally: batches.close()
+    self.after_iter()
+
+@patch
+def one_batch(self:MemmapDL):
+    "The first batch of an epoch; no thread reads the next ones"
+    if not len(self): raise ValueError('This DataLoader does not contain any batches')
+    self.randomize()
+    self.before_iter()
+    b = self._cached_batch(first(self._batches(self.get_idxs()))) if self.cache else self.do_batch(first(self._batches(self.get_idxs())))
+    return self.after_batch(b if self.device is None else to_device(b, self.device))
 
 # %% ../nbs/04_load.ipynb #55202052
 @patch
@@ -176,7 +369,7 @@ def _one_pass(self:MemmapDL):
     its = self.after_batch(b)
     self._n_inp,self._types = self.dataset.n_inp,explode_types(its)
     self._shapes = [tuple(getattr(o,'shape',())[1:]) for o in its]
-    self._row_ndim = [getattr(o,'ndim',0)-1 for o in b]
+    self._row_shapes = [tuple(getattr(o,'shape',())[1:]) for o in b]
 
 @patch
 @delegates(TfmdDL.new)
@@ -186,14 +379,17 @@ def new(self:MemmapDL,
     **kwargs
 ):
     "A loader like this one with some arguments changed"
-    if cls is None or issubclass(cls, MemmapDL): kwargs = merge({'seed':self.seed}, kwargs)
+    if cls is None or issubclass(cls, MemmapDL): kwargs = merge({'seed':self.seed, 'prefetch':self.prefetch, 'cache':self.cache}, kwargs)
     res = TfmdDL.new(self, dataset, cls, **kwargs)
-    res._shapes,res._row_ndim = self._shapes,self._row_ndim
+    res._shapes,res._row_shapes = self._shapes,self._row_shapes
+    if isinstance(res, MemmapDL) and res.dataset is self.dataset: res._cached = self._cached
     return res
 
 def _bare(o):
     "`Datasets` or `TfmdLists` `o` without what is not to be pickled"
-    o = copy(o)
+    res = object.__new__(type(o)) # not `copy`: an `L` copies its items
+    res.__dict__.update(o.__dict__)
+    o = res
     o.__dict__.pop('dataloaders', None) # a method bound to the original
     if 'splits' in o.__dict__: o.splits = L([],[])
     return o
@@ -203,16 +399,19 @@ def __getstate__(self:MemmapDL):
     "What is pickled: not the row numbers of every split, which fastai keeps with each of them"
     ds = _bare(self.dataset)
     ds.tls = L([_bare(tl) for tl in ds.tls], use_list=True)
-    return {**self.__dict__, 'dataset':ds, '__stored_args__':{**self.__stored_args__, 'dataset':ds}} # fastcore's `store_attr` keeps a second reference
+    res = {**self.__dict__, 'dataset':ds, '_cached':None}
+    if '__stored_args__' in res: res['__stored_args__'] = {**res['__stored_args__'], 'dataset':ds} # a second reference, that `store_attr` of fastcore 1 keeps
+    return res
 
 # %% ../nbs/04_load.ipynb #15cbfd97
-def _new_items(X, y, row_ndim):
+def _new_items(X, y, row_shapes):
     "`X` (a tuple for several inputs) and `y` as `Items`, with the dimensions that the loader knows"
     Xs = [_array(o) for o in (X if isinstance(X, tuple) else (X,))]
-    for i,(o,nd) in enumerate(zip(Xs, row_ndim)):
-        if not isinstance(o, np.ndarray) or o.ndim==nd+1: continue
-        if nd==2 and o.ndim==2: Xs[i] = o[:,None]
-        else: raise ValueError(f"input of shape {o.shape} has {o.ndim} dimensions, but samples have {nd} here: pass an array of {nd+1}, the first one being the samples")
+    for i,(o,s) in enumerate(zip(Xs, row_shapes)):
+        if not isinstance(o, np.ndarray) or o.ndim==len(s)+1: continue
+        if len(s)==2 and s[0]==1 and o.ndim==2: Xs[i] = o[:,None]
+        else: raise ValueError(f"input of shape {o.shape}: samples here have shape {s}, so pass an array of {len(s)+1} dimensions, the first one being the samples (X[None] for a single one)")
+    if not len(Xs[0]): raise ValueError("there are no samples in X: pass at least one")
     return itemify(*Xs, *(() if y is None else (y,)))
 
 @patch
@@ -223,10 +422,10 @@ def new_dl(self:MemmapDL,
     **kwargs # Other arguments of `MemmapDL`
 ):
     "A loader of new samples, unshuffled, with the transforms of this one"
-    items = X if isinstance(X, Items) else _new_items(X, y, self._row_ndim)
+    items = X if isinstance(X, Items) else _new_items(X, y, self._row_shapes)
     ds = self.dataset
     tls = ds.tls if len(items.arrays)>ds.n_inp else ds.tls[:ds.n_inp]
-    kwargs = merge({'shuffle':False, 'drop_last':False}, kwargs)
+    kwargs = merge({'shuffle':False, 'drop_last':False, 'cache':None}, kwargs)
     return self.new(Datasets(tls=[tl._new(items, split_idx=1) for tl in tls], n_inp=ds.n_inp), bs=bs, **kwargs)
 
 # %% ../nbs/04_load.ipynb #c496fb25
@@ -250,6 +449,11 @@ def d(self:MemmapDL):
     "Shape of a target of several dimensions, None for one class or a list of numbers"
     y = self._shape[self.n_inp:]
     return list(y[0]) if y and len(y[0])>1 else None
+
+@patch(as_prop=True)
+def c(self:MemmapDL)->int:
+    "Number of classes, or of numbers to predict; 1 if `d` says how many, or there is no target"
+    return 1 if self.d and not self.cat else getattr(self.dataset, 'c', 1)
 
 @patch(as_prop=True)
 def cat(self:MemmapDL)->bool:

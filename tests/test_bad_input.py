@@ -29,6 +29,11 @@ def test_splits_that_are_fine():
         dls = make(X, y, splits=s)
         assert list(dls.train_ds.items.idxs)==list(range(70)) and list(dls.valid_ds.items.idxs)==list(range(70,100))
     assert len(make(X, y, splits=(range(50),range(50,60),range(60,70))).loaders)==3
+    import pandas as pd, torch
+    from fastai.data.transforms import RandomSplitter
+    for s in ((torch.arange(70),torch.arange(70,100)), (pd.Index(range(70)),pd.Index(range(70,100))), (pd.Series(mask),pd.Series(~mask))):
+        assert list(make(X, y, splits=s).valid_ds.items.idxs)==list(range(70,100))
+    assert len(make(X, y, splits=RandomSplitter(.3, seed=0)).valid_ds)==30
 
 def test_lengths():
     with pytest.raises(ValueError, match='100, 99 rows'): make(X, y[:-1])
@@ -57,10 +62,31 @@ def test_datablock_label_that_training_never_had():
 
 def test_nan_target():
     t = np.linspace(0,1,100); t[37] = np.nan
-    with pytest.raises(ValueError, match='NaN in row 37.*isnan'): make(X, t)
+    with pytest.raises(ValueError, match='nan in row 37.*isfinite'): make(X, t)
     assert len(make(X, t, splits=(range(30),range(40,60))).train)==1
     t2 = np.ones((100,2)); t2[5,1] = np.nan
-    with pytest.raises(ValueError, match='NaN in row 5'): make(X, t2, splits=(range(30),range(40,60)))
+    with pytest.raises(ValueError, match='nan\\] in row 5'): make(X, t2, splits=(range(30),range(40,60)))
+
+    t[37] = np.inf
+    with pytest.raises(ValueError, match='inf in row 37'): make(X, t)
+
+@pytest.mark.parametrize('missing', [None, np.nan])
+def test_missing_label(missing):
+    labels = np.array(['a','b']*50, object); labels[5] = missing
+    with pytest.raises(ValueError, match='1 training rows have no label'): make(X, labels, splits=(range(50),range(50,100)))
+
+def test_transforms_that_want_all_of_X():
+    from tsai.data.preprocessing import TSStandardize
+    for t in (TSStandardize(use_single_batch=False), [TSStandardize(by_var=True, use_single_batch=False)]):
+        with pytest.raises(ValueError, match='TSStandardize wants to load all of X'): make(X, y, batch_tfms=t)
+    make(X+1, y, batch_tfms=TSStandardize(by_var=True)); make(X, y, batch_tfms=TSStandardize(mean=[0.], std=[1.], use_single_batch=False))
+
+@pytest.mark.parametrize('kw,words', [(dict(bs=[64,128]),'val_bs'), (dict(tfms=3),'batch_tfms'), (dict(y_block='cat'),'CategoryBlock'), (dict(after_item=None),'no argument'), (dict(sel_vars=[0]),'slice of an array'), (dict(shuffle_train=False),'use shuffle'), (dict(inplace=True),'nothing is loaded')])
+def test_arguments_of_the_wrong_kind(kw, words):
+    with pytest.raises(TypeError, match=words): make(X, y, **kw)
+
+def test_complex(saved):
+    with pytest.raises(TypeError, match='real and imaginary'): make(X.astype('c8'), y)
 
 def test_two_dimensional_integers():
     with pytest.raises(ValueError, match='MultiCategoryBlock'): make(X, np.ones((100,3), int))
@@ -84,7 +110,9 @@ def test_rows_of_different_length():
 
 def test_new_data_of_other_shape():
     dls = make(X, y)
-    with pytest.raises(ValueError, match='pass an array of 3'): dls.test_dl(X[0,0])
+    for o in (X[0,0], X[0]):
+        with pytest.raises(ValueError, match=r'samples here have shape \(2, 5\).*X\[None\]'): dls.test_dl(o)
+    with pytest.raises(ValueError, match='no samples'): dls.new_dl(X[:0])
     with pytest.raises(ValueError, match='labels'): dls.test_dl(X, with_labels=True)
 
 def test_file_that_changed(saved):

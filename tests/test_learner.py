@@ -158,6 +158,42 @@ def test_get_X_preds_regression(data, saved):
     np.testing.assert_array_equal(p, d); assert p.shape==(9,2)
     learn.show_results()
 
+def test_get_X_preds_multi_label(data):
+    X = np.load(data[0])
+    hot = (np.random.default_rng(0).random((200,3))<.5).astype('u1')
+    tags = [[t for t,h in zip('abc',r) if h] for r in hot]
+    for y,kw in ((hot,dict(y_block=MultiCategoryBlock(encoded=True, vocab=list('abc')))), (tags,{})):
+        dls = TSDataLoaders.from_memmap(X, y, **kw)
+        learn = ts_learner(dls, 'InceptionTimePlus', nf=4); fit(learn)
+        p,t,d = learn.get_X_preds(X[:9], y[:9])
+        assert t.numpy().tolist()==hot[:9].tolist() and p.shape==(9,3)
+        assert [list(o) for o in d]==[[v for v,k in zip('abc',r) if k] for r in p>.5]
+        learn.show_results(); learn.predict(X[0])
+
+def test_forecasting_and_unlabelled(data):
+    X = np.load(data[0])
+    dls = TSDataLoaders.from_memmap(X[:,:,:15], X[:,:,15:])
+    assert (dls.c,dls.d)==(1,[3,5])
+    learn = ts_learner(dls, 'InceptionTimePlus', nf=4); fit(learn)
+    assert learn.get_preds()[0].shape==(40,3,5)
+    dls = TSDataLoaders.from_memmap(X)
+    assert dls.c==1 and dls.d is None and not dls.cat
+    ts_learner(dls, 'InceptionTimePlus', nf=4)
+
+def test_interpretation(data):
+    import matplotlib; matplotlib.use('agg')
+    from fastai.interpret import ClassificationInterpretation
+    dls = TSDataLoaders.from_files(*data, bs=32, seed=0)
+    learn = ts_learner(dls, 'InceptionTimePlus', nf=4); fit(learn, 2)
+    interp = ClassificationInterpretation.from_learner(learn)
+    assert interp.confusion_matrix().sum()==40
+    interp.plot_top_losses(3)
+
+@pytest.mark.parametrize('dtype', ['float16', np.float64, torch.float32, None])
+def test_dtype(data, dtype):
+    x = TSDataLoaders.from_files(*data, dtype=dtype).one_batch()[0]
+    assert x.dtype=={'float16':torch.float16, np.float64:torch.float64}.get(dtype, torch.float32)
+
 @pytest.mark.parametrize('y,c,loss', [(np.arange(200)%4,4,'CrossEntropyLossFlat'), (np.arange(200)%2==0,2,'CrossEntropyLossFlat'), (np.linspace(0,1,200),1,'MSELoss'),
                                       (np.ones((200,3)),3,'MSELoss'), ([['a'],['b']]*100,2,'BCEWithLogitsLossFlat'), (np.array(['x','y']*100, object),2,'CrossEntropyLossFlat'), ((np.arange(200)%4)[:,None],4,'CrossEntropyLossFlat')])
 def test_inferred(data, y, c, loss):

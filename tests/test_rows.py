@@ -101,12 +101,12 @@ def test_32700_rows():
 
 def test_one_gather_a_batch(data, monkeypatch):
     "A batch is one gather for each array, not one for each row"
-    import memmap_ts.items as mod
-    dls,calls = TSDataLoaders.from_files(*data, bs=50, splits=(range(100),range(100,200))),[]
-    def counted(a, idxs, out=None):
+    from memmap_ts.read import RowReader
+    dls,calls,read = TSDataLoaders.from_files(*data, bs=50, splits=(range(100),range(100,200))),[],RowReader.read
+    def counted(self, idxs, out):
         calls.append(len(idxs))
-        return gather(a, idxs, out)
-    monkeypatch.setattr(mod, 'gather', counted)
+        return read(self, idxs, out)
+    monkeypatch.setattr(RowReader, 'read', counted)
     list(dls.valid)
     assert calls==[50]*4 # two batches of X and of y
 
