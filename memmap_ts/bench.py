@@ -49,7 +49,7 @@ def _fastai(X, bs):
     from fastai.data.transforms import ItemGetter
     from fastai.torch_core import tensor
     from fastcore.foundation import L
-    block = DataBlock(TransformBlock(type_tfms=tensor), get_items=lambda X: L(L(X[:20_000], use_list=True)).zip(), get_x=ItemGetter(0), splitter=lambda o: (range(len(o)),[0]))
+    block = DataBlock(TransformBlock(type_tfms=tensor), get_items=lambda X: L(X[:20_000]).zip(), get_x=ItemGetter(0), splitter=lambda o: (range(len(o)),[0]))
     dls = block.dataloaders(X, bs=bs, num_workers=0, device=torch.device('cpu'))
     return lambda: (b[0] for b in dls.train)
 

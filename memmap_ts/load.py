@@ -49,17 +49,10 @@ class _Column:
 
         self.ks = range(len(self.items.arrays)) if self.k is None else [self.k]
 
-    def hint(self, idxs):
-        for k in self.ks:
-            if r := self.items._reader(k): r.hint(self.items._abs(idxs))
+    def readers(self): return [r for k in self.ks if (r := self.items._reader(k))]
 
-    def start(self):
-        for k in self.ks:
-            if r := self.items._reader(k): r.start()
-
-    def read(self, idxs, empty=np.empty):
-        "The samples at positions `idxs`, as far as they can be made of all rows at once: a tensor, or rows and the number of transforms done"
-        rows = self.items._abs(idxs)
+    def read(self, rows, empty=np.empty):
+        "The samples of `rows`, as far as they can be made of all at once: a tensor, or rows, and the number of transforms done"
         if self.k is None: return list(zip(*(self.items._column(k, rows) for k in self.ks))),0
         x = self.items._column(self.k, rows, empty)
         for i,f in enumerate(self.fs):
@@ -138,15 +131,21 @@ class MemmapDL(TfmdDL):
 
 # %% ../nbs/04_load.ipynb #7f4cbd98
 @patch
+def _permutation(self:MemmapDL, n):
+    g = torch.Generator().manual_seed(self.rng.getrandbits(63))
+    return torch.randperm(n, dtype=torch.int32 if n<2**31 else torch.int64, generator=g).numpy()
+
+@patch
 def get_idxs(self:MemmapDL):
     "Positions in the order of the coming epoch"
+    if self.shuffle and 'shuffle_fn' not in vars(self): return self._permutation(self.n)
     idxs = np.arange(self.n, dtype='int32' if self.n<2**31 else 'int64')
     return self.shuffle_fn(idxs) if self.shuffle else idxs
 
 @patch
 def shuffle_fn(self:MemmapDL, idxs):
-    "A random permutation of `idxs`"
-    return np.random.default_rng(self.rng.getrandbits(64)).permutation(idxs)
+    "`idxs` in random order"
+    return idxs[self._permutation(len(idxs))]
 
 # %% ../nbs/04_load.ipynb #4754b7c7
 @patch
@@ -165,11 +164,21 @@ def _batches(self:MemmapDL, idxs):
 def sample(self:MemmapDL): return self._batches(self._DataLoader__idxs) # what `DataLoader.__iter__` of a worker's parent got from `get_idxs`
 
 # %% ../nbs/04_load.ipynb #a0cdf0bd
-@patch
-def _columns(self:MemmapDL): return [_Column(tl) for tl in self.dataset.tls]
+class _Columns(list):
+    "The elements of a sample, read together"
+    def __init__(self, dl): self[:],self.dl = [_Column(tl) for tl in dl.dataset.tls],dl
+    def readers(self): return list({id(r):r for c in self for r in c.readers()}.values())
 
-@patch
-def _read(self:MemmapDL, cols, idxs): return [c.read(idxs, self._ring.empty) for c in cols]
+    def rows(self, idxs):
+        "For each of the columns, the row numbers in the file of the samples at positions `idxs`"
+        got = {}
+        return [got[id(c.items)] if id(c.items) in got else got.setdefault(id(c.items), c.items._abs(idxs)) for c in self]
+
+    def hint(self, rows):
+        for c,r in zip(self, rows):
+            for reader in c.readers(): reader.hint(r)
+
+    def read(self, rows): return [c.read(r, self.dl._ring.empty) for c,r in zip(self, rows)]
 
 def _idle(f, o):
     "Does transform `f` leave the elements of sample `o` alone? (`ToTensor` does what it is told for each type.)"
@@ -194,9 +203,10 @@ def _finish(self:MemmapDL, cols, xs, whole):
 @patch
 def do_batch(self:MemmapDL, b):
     "The batch of the samples at positions `b`, read here and now"
-    cols,b = self._columns(),np.asarray(b)
-    for c in cols: c.hint(b)
-    xs = [c.finish(*r) for c,r in zip(cols, self._read(cols, b))]
+    cols = _Columns(self)
+    rows = cols.rows(np.asarray(b))
+    cols.hint(rows)
+    xs = [c.finish(*r) for c,r in zip(cols, cols.read(rows))]
     return self._finish(cols, xs, self._whole(xs))
 
 # %% ../nbs/04_load.ipynb #8794e7f8
@@ -218,20 +228,28 @@ class _Ring:
     def __reduce__(self): return _Ring, (self.keep,)
 
 # %% ../nbs/04_load.ipynb #e8e8a400
+def _steps(batches, hint, read, ahead):
+    "`read(b)` for each of `batches`, each hinted `ahead` batches before"
+    batches,coming = iter(batches),collections.deque()
+    while True:
+        while len(coming)<=ahead and (b := next(batches, None)) is not None:
+            hint(b)
+            coming.append(b)
+        if not coming: return
+        yield read(coming.popleft())
+
+# %% ../nbs/04_load.ipynb #9493067e
 _live = weakref.WeakSet() # threads to stop before the interpreter ends
 atexit.register(lambda: [o.close() for o in list(_live)])
 
 class _Ahead:
-    "Iterator over `read(b)` for each of `batches`, made ahead in a thread"
+    "Iterator over `steps`, made ahead in a thread"
     def __init__(self,
-        batches, # Iterable of arrays of positions
-        hint, # Called with each of them, `ahead` batches before
-        read, # Called with each of them
+        steps, # Iterator
         depth:int, # Results to have ready
-        ahead:int, # Batches to hint before they are read
     ):
         self.q,self.stop,self.pid = queue.Queue(depth),threading.Event(),os.getpid()
-        self.thread = threading.Thread(target=_work, args=(iter(batches), hint, read, ahead, self.q, self.stop), daemon=True, name='memmap_ts')
+        self.thread = threading.Thread(target=_work, args=(steps, self.q, self.stop), daemon=True, name='memmap_ts')
         _live.add(self)
         self.thread.start()
 
@@ -253,15 +271,12 @@ class _Ahead:
             try: self.q.get_nowait() # make room: the thread may be waiting for it
             except queue.Empty: self.thread.join(.01)
 
-def _work(batches, hint, read, ahead, q, stop):
+def _work(steps, q, stop):
     try:
-        coming = collections.deque()
-        while not stop.is_set():
-            while len(coming)<=ahead and (b := next(batches, None)) is not None:
-                hint(b)
-                coming.append(b)
-            if not coming: raise StopIteration
-            q.put((read(coming.popleft()),None))
+        for res in steps:
+            q.put((res,None))
+            if stop.is_set(): return
+        raise StopIteration
     except BaseException as e: q.put((None,e)) # raised where the batch is asked for
 
 # %% ../nbs/04_load.ipynb #85f0d188
@@ -291,7 +306,7 @@ def _to_cuda(batches, device):
 def _cached_batch(self:MemmapDL, idxs):
     "The batch of the samples at positions `idxs`, from samples that are all on the device"
     if self._cached is None:
-        res,cols,device = None,self._columns(),self.device or torch.device('cpu')
+        res,device = None,self.device or torch.device('cpu')
         for i in range(0, self.n, self.bs):
             b = self.do_batch(np.arange(i, min(i+self.bs, self.n)))
             if res is None:
@@ -307,31 +322,24 @@ def _cached_batch(self:MemmapDL, idxs):
 _hint_bytes = 2**25 # hinted ahead: 32 MB keep a disk busy; 4 to 64 batches
 
 @patch
-def _n_ahead(self:MemmapDL, cols):
-    row = sum(r.row for c in cols for k in c.ks if (r := c.items._reader(k)))
-    return min(max(_hint_bytes//max(row*self.bs, 1), 4), 64)
-
-@patch
 def create_batches(self:MemmapDL, samps):
     "The batches of `samps`, arrays of positions"
     if self.cache:
-        for b in samps: yield self._cached_batch(b)
+        yield from map(self._cached_batch, samps)
         return
-    cols = self._columns()
-    for c in cols: c.start()
-    def hint(b):
-        for c in cols: c.hint(b)
-    if not self.prefetch:
-        for b in samps: yield self.do_batch(b)
-        return
-    ahead = _Ahead(samps, hint, lambda b: self._read(cols, b), self.prefetch, self._n_ahead(cols))
+    cols,whole = _Columns(self),None
+    readers = cols.readers()
+    for r in readers: r.start()
+    ahead = min(max(_hint_bytes//max(sum(r.row for r in readers)*self.bs, 1), 4), 64)
+    steps = _steps(map(cols.rows, samps), cols.hint, cols.read, ahead)
+    # a thread helps while the disk, or a GPU, works; if rows only need copying by the processors that also run the model, handing them over is all it would add
+    if self.prefetch and (self._ring.pin or not all(r.mapped for r in readers)): steps = _Ahead(steps, self.prefetch)
     try:
-        whole = None
-        for read in ahead:
+        for read in steps:
             xs = [c.finish(*r) for c,r in zip(cols, read)]
             if whole is None: whole = self._whole(xs)
             yield self._finish(cols, xs, whole)
-    finally: ahead.close()
+    finally: steps.close()
 
 @patch
 def __iter__(self:MemmapDL):

@@ -6,7 +6,7 @@
 __all__ = ['as_idxs', 'idx_dtype', 'gather', 'RowReader']
 
 # %% ../nbs/01_read.ipynb #5f332c6b
-import mmap, os, sys, warnings, weakref
+import ctypes, mmap, os, sys, time, warnings, weakref
 from math import prod
 from pathlib import Path
 import numpy as np
@@ -71,6 +71,7 @@ def _readahead(fd):
     return max(kb, 128)*1024
 
 _page = mmap.PAGESIZE
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith('linux') else None
 _RANDOM,_POPULATE = 1,22 # MADV_RANDOM, MADV_POPULATE_READ (Linux 5.14) of linux/mman.h
 
 # %% ../nbs/01_read.ipynb #8440bf4e
@@ -79,7 +80,7 @@ class RowReader:
     def __init__(self,
         a:np.ndarray, # Array on disk or in RAM
     ):
-        self.a,self.n = a.view(np.ndarray),len(a)
+        self.a,self.n,self.pid = a.view(np.ndarray),len(a),os.getpid()
         self.row = a.dtype.itemsize*prod(a.shape[1:])
         self.fd,self.map,self.src,self.mapped = None,None,self.a,True
         if not (a.flags.c_contiguous and a.flags.aligned and a.size) or a.dtype.hasobject: self.src = None # through `gather`
@@ -96,9 +97,12 @@ class RowReader:
         weakref.finalize(self, os.close, fd)
         self.off = root.offset + _addr(self.a) - _addr(root)
         start = self.off//mmap.ALLOCATIONGRANULARITY*mmap.ALLOCATIONGRANULARITY
-        self.map = mmap.mmap(fd, self.off+self.a.nbytes-start, access=mmap.ACCESS_READ, offset=start)
+        self.start_at,self.pad = start,self.off-start # of the mapping in the file, of the array in the mapping
+        self.map = mmap.mmap(fd, self.pad+self.a.nbytes, access=mmap.ACCESS_READ, offset=start)
         self.map.madvise(_RANDOM)
-        self.src = np.ndarray(self.a.shape, self.a.dtype, self.map, self.off-start)
+        self.at = _addr(np.frombuffer(self.map, 'u1'))
+        self.bits,self.share,self.truth,self.again = None,0.,True,0
+        self.src = np.ndarray(self.a.shape, self.a.dtype, self.map, self.pad)
 
     def _copies(self):
         t = next(t for t in ('i8','i4','i2','u1') if self.row%int(t[1])==0 and _addr(self.src)%int(t[1])==0)
@@ -119,26 +123,70 @@ def cached(self:RowReader, idxs, n=8):
     except OSError: return False # BlockingIOError: not there; others: the file system can't tell
     return True
 
+@patch
+def _look(self:RowReader):
+    "Find out which pages are in memory: `bits`, one for each page, and `share`, how many of them"
+    if self.fd is None or not self.truth or time.monotonic()<self.again: return
+    t,size,bits,n = time.monotonic(),len(self.map),[],0
+    for o in range(0, size, 2**30):
+        vec = np.empty(-(-min(2**30, size-o)//_page), 'u1')
+        if _libc.mincore(ctypes.c_void_p(self.at+o), ctypes.c_size_t(min(2**30, size-o)), ctypes.c_void_p(_addr(vec))): self.truth = False; return
+        bits.append(np.packbits(vec&1, bitorder='little'))
+        n += int(np.count_nonzero(vec&1))
+    self.bits,self.share = np.concatenate(bits),n/-(-size//_page)
+    self.truth = self.share<1 or self.cached(np.random.default_rng().integers(0, self.n, 64), 64)
+    took = time.monotonic()-t
+    self.again = t+took+max(.25, 50*took)
+
+@patch
+def _missing(self:RowReader, idxs):
+    "Those of rows `idxs` that are not in memory, as far as is known"
+    self._look()
+    if not self.truth: return idxs[:0] if self.cached(idxs) else idxs
+    o = self.pad+idxs.astype('int64')*self.row
+    there = True
+    for at in ((o, o+self.row-1) if self.row<=2*_page else (o, o+self.row//2, o+self.row-1)):
+        p = at//_page
+        there = there & (self.bits[p>>3]>>(p&7).astype('u1'))
+    return idxs[(there&1)==0]
+
+# %% ../nbs/01_read.ipynb #7b903d99
 def _is_run(idxs): return len(idxs)>1 and int(idxs[-1])-int(idxs[0])==len(idxs)-1 and bool((np.diff(idxs)==1).all())
 
 @patch
-def hint(self:RowReader, idxs):
-    "Ask the system to read rows `idxs` soon"
-    if self.fd is None or not len(idxs) or self.cached(idxs): return
-    self.mapped = False
-    if _is_run(idxs): at,size = np.array([self.off+int(idxs[0])*self.row]),len(idxs)*self.row
-    elif self.row<=_page:
-        at = self.off+idxs.astype('int64')*self.row
-        at,size = np.unique(np.concatenate([at, at+self.row-1])//_page)*_page,_page
-    else: at,size = self.off+np.sort(idxs).astype('int64')*self.row,self.row
+def _willneed(self:RowReader, at, size):
+    "Hint `size` bytes of the file from each of `at`"
     for o in at.tolist():
         for j in range(0, size, self.window): os.posix_fadvise(self.fd, o+j, min(self.window, size-j), os.POSIX_FADV_WILLNEED)
 
-# %% ../nbs/01_read.ipynb #d35f4c58
+@patch
+def hint(self:RowReader, idxs):
+    "Ask the system to read rows `idxs` soon, those that are not in memory"
+    if self.fd is None or not len(idxs): return
+    missing = self._missing(idxs)
+    if not len(missing): return
+    if _is_run(idxs): self._willneed(np.array([self.off+int(idxs[0])*self.row]), len(idxs)*self.row)
+    elif self.row<=_page:
+        at = self.off+missing.astype('int64')*self.row
+        self._willneed(np.unique(np.concatenate([at, at+self.row-1])//_page)*_page, _page)
+    else: self._willneed(self.off+np.sort(missing).astype('int64')*self.row, self.row)
+
+# %% ../nbs/01_read.ipynb #775e4545
 @patch
 def start(self:RowReader):
     "Before an epoch: map all pages at once if the array is in memory"
-    if self.map is None or self.mapped or not self.cached(np.random.default_rng().integers(0, self.n, 256), 256): return
+    if self.map is None: return
+    self.again = 0
+    self._look()
+    warm = self.share>.95 if self.truth else self.cached(np.random.default_rng().integers(0, self.n, 256), 256)
+    if self.mapped or not warm:
+        self.mapped = self.mapped and warm
+        return
+    if self.truth and self.share<1:
+        w = self.window//_page//8 # bytes of bits in a window
+        holes = np.flatnonzero([(self.bits[i:i+w]!=255).any() for i in range(0, len(self.bits), w)])
+        self._willneed(self.start_at+holes*self.window, self.window)
+        self.again = 0
     try:
         for o in range(0, len(self.map), 2**26): self.map.madvise(_POPULATE, o, min(2**26, len(self.map)-o))
     except OSError: return # an older kernel
@@ -151,6 +199,7 @@ def read(self:RowReader, idxs, out):
     if self.fd is not None and os.fstat(self.fd).st_size < self.off+self.a.nbytes:
         raise OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
     words = out.reshape(-1).view('u1').view(self.words.dtype).reshape(len(idxs), self.words.shape[1])
-    if self.mapped: torch.index_select(self.tensor, 0, torch.from_numpy(np.ascontiguousarray(idxs, 'int64')), out=torch.from_numpy(words))
+    if self.mapped and os.getpid()==self.pid: torch.index_select( # OpenMP's threads do not survive a fork
+        self.tensor, 0, torch.from_numpy(np.ascontiguousarray(idxs, 'int64')), out=torch.from_numpy(words))
     else: np.take(self.words, idxs, axis=0, out=words, mode='clip')
     return out
