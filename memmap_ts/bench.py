@@ -6,7 +6,7 @@
 __all__ = ['contenders', 'head', 'bench']
 
 # %% ../nbs/21_bench.ipynb #cc627d93
-import json, mmap, os, subprocess, sys, tempfile, threading, time
+import gc, json, mmap, os, subprocess, sys, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
@@ -98,19 +98,10 @@ def _device_read(fn):
 
 def _array(fn, row): return np.memmap(fn, 'f4', 'r', 128, ((os.path.getsize(fn)-128)//row, 1, row//4))
 
-def _run(name, fn, row, bs, secs, epochs, step):
-    "Epochs of one contender, each for at most `secs` seconds; figures of each as a dict"
-    tiny = Path(fn).with_name('tiny.bin')
-    np.zeros((256, row//4), 'f4').tofile(tiny)
-    next(iter(contenders[name](np.memmap(tiny, 'f4', 'r', 0, (256,1,row//4)), 8)())) # what is imported once is not set-up
-    start = anon_memory() or 0
-    t = time.perf_counter()
-    X = _array(fn, row)
-    epoch = contenders[name](X, bs)
-    setup,res,peak = time.perf_counter()-t,[],0
-    for _ in range(epochs):
-        n,wait,read,t,i = 0,0.,_device_read(fn),time.perf_counter(),0
-        it = iter(epoch())
+def _epochs(epoch, fn, row, secs, n_epochs, step, start):
+    "Figures of epochs, each for at most `secs` seconds; every batch is summed, or computed on for `step` seconds"
+    for _ in range(n_epochs):
+        n,wait,peak,read,t,i,it = 0,0.,0,_device_read(fn),time.perf_counter(),0,iter(epoch())
         while True:
             t0 = time.perf_counter()
             x = next(it, None)
@@ -123,7 +114,24 @@ def _run(name, fn, row, bs, secs, epochs, step):
             if t1-t>secs: break
         took = time.perf_counter()-t
         del it, x
-        res.append(dict(rate=n/took, MBs=n*row/took/1e6, setup=setup, peak=peak/1e6, wait=wait/took, bytes=None if read is None else (_device_read(fn)-read)/(n*row)))
+        yield dict(rate=n/took, MBs=n*row/took/1e6, peak=peak/1e6, wait=wait/took, bytes=None if read is None else (_device_read(fn)-read)/(n*row))
+
+def _run(name, fn, row, bs, secs, plan, step=0):
+    "Figures of one contender for each (situation, epochs) of `plan`, each with a mapping of its own"
+    tiny,res = Path(fn).with_name('tiny.bin'),[]
+    np.zeros((256, row//4), 'f4').tofile(tiny)
+    next(iter(contenders[name](np.memmap(tiny, 'f4', 'r', 0, (256,1,row//4)), 8)())) # what is imported once is not set-up
+    for situation,n in plan:
+        if situation=='cold': _evict(fn)
+        else:
+            with open(fn, 'rb') as f:
+                while f.read(2**24): pass
+        start,t = anon_memory() or 0,time.perf_counter()
+        epoch = contenders[name](_array(fn, row), bs)
+        setup = time.perf_counter()-t
+        res.append([{**r, 'setup':setup} for r in _epochs(epoch, fn, row, secs, n, step, start)])
+        del epoch
+        gc.collect()
     return res
 
 def _limits(fn, row, bs, secs):
@@ -198,7 +206,7 @@ def _plot(rows, fn):
 def bench(
     gb:float=2, # Size of the file in GB; cold and limited figures mean more with more
     path:str='.', # Folder to write it to; it is removed at the end
-    secs:float=3, # Seconds an epoch may take at most
+    secs:float=1.5, # Seconds an epoch may take at most
     plot:str='bench.png', # Where to save the plot
     only:str='', # Only situations with this in their name
 ):
@@ -216,45 +224,31 @@ def bench(
         print(f"{os.path.getsize(fn)/1e9:.1f} GB, {os.cpu_count()} processors; read-ahead and hints as the system has them\n\n{head}")
         def show(situation, name, r, ours):
             rows.append((situation,name,r['rate'])); print(_line(situation, name, r, ours or r['rate']), flush=True)
-        def limits(situation, row, bs, ours, keys):
-            l = _limits(fn, row, bs, min(secs, 2))
-            for k in keys:
-                if k in l: show(situation, {'copy':'limit: copy of a batch','direct':'limit: 16 direct reads'}[k], dict(rate=l[k], MBs=l[k]*row/1e6, bytes=None, peak=0, setup=0), ours)
+        gone = _evict(fn)
+        cold = gone is not None and gone>.9
+        if not cold: print(f"| cold | the file can't be evicted from the page cache ({'not known' if gone is None else f'{gone:.0%} gone'}): not measured |")
         for row,bs in ((102_400,64), (40_960,64), (4096,64), (400,1024)):
-            size = f'{row/1000:.0f} kB' if row>1000 else f'{row} B'
-            s = f'cold, rows of {size}'
-            if only in s:
-                gone = _evict(fn)
-                if gone is None or gone<.9: print(f"| {s} | the file could not be evicted from the page cache ({'not known' if gone is None else f'{gone:.0%} gone'}): not measured |")
-                else:
-                    ours = None
-                    for n in names:
-                        if n=='tensor in RAM': continue
-                        _evict(fn)
-                        if (r := _child(name=n, fn=fn, row=row, bs=bs, secs=secs, epochs=1, step=0)): ours = ours or r[0]['rate']; show(s, n, r[0], ours)
-                    limits(s, row, bs, ours, ['direct'])
-            s = f'warm, rows of {size}'
-            if only in s:
-                with open(fn, 'rb') as f:
-                    while f.read(2**24): pass
-                firsts = {n: _child(name=n, fn=fn, row=row, bs=bs, secs=secs, epochs=3, step=0) for n in names}
-                for what,i in (('first pass',0),('steady',2)):
-                    ours = firsts['memmap_ts'][i]['rate']
-                    for n,r in firsts.items():
-                        if r: show(f'{s}, {what}', n, r[i], ours)
-                limits(f'{s}, steady', row, bs, ours, ['copy'])
-        s = 'cold, 20 ms a step, rows of 102 kB'
-        if only in s:
-            for n in ('memmap_ts','tsai inplace=False'):
-                _evict(fn)
-                if (r := _child(name=n, fn=fn, row=102_400, bs=64, secs=secs, epochs=1, step=.02)): show(f"{s} (waiting {r[0]['wait']:.0%})", n, r[0], r[0]['rate'])
-        s = 'memory a quarter of the file'
+            size = f'rows of {row/1000:.0f} kB' if row>1000 else f'rows of {row} B'
+            if only not in size: continue
+            plan = [('cold',1)]*cold+[('warm',3)]
+            got = {n:r for n in names if (r := _child(name=n, fn=fn, row=row, bs=bs, secs=secs, plan=plan[-1:] if n=='tensor in RAM' else plan))}
+            lim = _limits(fn, row, bs, secs)
+            for what,at,i in (('cold',-2,0), ('warm, first pass',-1,0), ('warm, steady',-1,2)):
+                if what=='cold' and not cold: continue
+                here = {n:r[at][i] for n,r in got.items() if len(r)>=-at}
+                for k,nm in (('direct','limit: 16 direct reads'), ('copy','limit: copy of a batch')):
+                    if k in lim and (k=='direct')==(what=='cold'): here[nm] = dict(rate=lim[k], MBs=lim[k]*row/1e6, bytes=None, peak=0, setup=0)
+                for n,r in here.items(): show(f'{size}, {what}', n, r, here.get('memmap_ts', r)['rate'])
+        s,two = '20 ms a step, rows of 102 kB, cold',('memmap_ts','tsai inplace=False')
+        if only in s and cold:
+            for n in two:
+                if (r := _child(name=n, fn=fn, row=102_400, bs=64, secs=3*secs, plan=[('cold',1)], step=.02)): show(f"{s} (waiting {r[0][0]['wait']:.0%})", n, r[0][0], 0)
+        s = 'memory a quarter of the file, rows of 102 kB'
         if only in s and (small := _Small(os.path.getsize(fn)/4)).path is None: print(f"| {s} | this user can't make a memory cgroup: not measured |")
         elif only in s:
-            ours = [None]*3
-            for n in ('memmap_ts','tsai inplace=False'):
-                _evict(fn)
-                for i,r in enumerate(_child(small, name=n, fn=fn, row=102_400, bs=64, secs=secs*4 if n=='memmap_ts' else secs, epochs=3, step=0) or []):
-                    ours[i] = ours[i] or r['rate']; show(f'{s}, rows of 102 kB, epoch {i+1}', n, r, ours[i])
+            got = {n: _child(small, name=n, fn=fn, row=102_400, bs=64, secs=100*secs if n=='memmap_ts' else secs, plan=[('cold',3)]) for n in two}
+            for i in range(3):
+                for n,r in got.items():
+                    if r: show(f'{s}, epoch {i+1}', n, r[0][i], (got['memmap_ts'] or r)[0][i]['rate'])
             small.remove()
     if rows: _plot(rows, plot); print(f'\nPlot: {plot}')

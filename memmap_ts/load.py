@@ -120,6 +120,7 @@ class MemmapDL(TfmdDL):
             if do_setup and getattr(t, '_setup', False) and getattr(t, 'use_single_batch', True) is False:
                 raise ValueError(f"{type(t).__name__} wants to load all of X for its statistics: pass use_single_batch=True to take them from one batch, by_sample=True, or the values themselves")
         if cache not in (None,'device'): raise ValueError(f"cache={cache!r}: choose 'device', or None to read from disk")
+        if cache and num_workers: raise ValueError(f"cache='device' with num_workers={num_workers}: the samples are on the device already, so pass num_workers=0")
         if not isinstance(bs, int): raise TypeError(f"bs={bs!r}: one number (validation has its own, val_bs)")
         if bs<1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
         if isinstance(dataset, Items): dataset = Datasets(dataset, tfms=[[ItemGetter(k)] for k in range(len(dataset.arrays))])

@@ -7,6 +7,7 @@ __all__ = ['as_idxs', 'idx_dtype', 'gather', 'RowReader']
 
 # %% ../nbs/01_read.ipynb #5f332c6b
 import ctypes, mmap, os, sys, time, warnings, weakref
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 import numpy as np
@@ -144,11 +145,9 @@ def _missing(self:RowReader, idxs):
     self._look()
     if not self.truth: return idxs[:0] if self.cached(idxs) else idxs
     o = self.pad+idxs.astype('int64')*self.row
-    there = True
-    for at in ((o, o+self.row-1) if self.row<=2*_page else (o, o+self.row//2, o+self.row-1)):
-        p = at//_page
-        there = there & (self.bits[p>>3]>>(p&7).astype('u1'))
-    return idxs[(there&1)==0]
+    p = o[:,None]//_page+np.arange((self.row-2)//_page+2) # every page a row may touch: one that is gone is a wait of its own
+    p = np.minimum(p, (o[:,None]+self.row-1)//_page)
+    return idxs[((self.bits[p>>3]>>(p&7).astype('u1'))&1).min(1)==0]
 
 # %% ../nbs/01_read.ipynb #7b903d99
 def _is_run(idxs): return len(idxs)>1 and int(idxs[-1])-int(idxs[0])==len(idxs)-1 and bool((np.diff(idxs)==1).all())
@@ -176,21 +175,15 @@ def hint(self:RowReader, idxs):
 def start(self:RowReader):
     "Before an epoch: map all pages at once if the array is in memory"
     if self.map is None: return
-    self.again = 0
-    self._look()
-    warm = self.share>.95 if self.truth else self.cached(np.random.default_rng().integers(0, self.n, 256), 256)
-    if self.mapped or not warm:
-        self.mapped = self.mapped and warm
-        return
-    if self.truth and self.share<1:
-        w = self.window//_page//8 # bytes of bits in a window
-        holes = np.flatnonzero([(self.bits[i:i+w]!=255).any() for i in range(0, len(self.bits), w)])
-        self._willneed(self.start_at+holes*self.window, self.window)
-        self.again = 0
-    try:
-        for o in range(0, len(self.map), 2**26): self.map.madvise(_POPULATE, o, min(2**26, len(self.map)-o))
-    except OSError: return # an older kernel
-    self.mapped = True
+    warm = self.cached(np.random.default_rng().integers(0, self.n, 256), 256)
+    if warm and not self.mapped: self._populate()
+    self.mapped = self.mapped and warm
+
+@patch
+def _populate(self:RowReader):
+    "Map all pages, in several threads"
+    def part(o): return _libc.madvise(ctypes.c_void_p(self.at+o), ctypes.c_size_t(min(2**26, len(self.map)-o)), _POPULATE)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool: self.mapped = not any(pool.map(part, range(0, len(self.map), 2**26))) # not in an older kernel
 
 @patch
 def read(self:RowReader, idxs, out):

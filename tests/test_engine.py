@@ -225,6 +225,7 @@ def test_cache_device(data):
     assert a.train._cached is not None and a.train.new(shuffle=False)._cached is a.train._cached
     assert a.test_dl(X[:5]).one_batch()[0].shape==(5,3,20)
     with pytest.raises(ValueError, match='applied once'): TSDataLoaders.from_files(*data, cache='device', item_tfms=One(), **kw).train.one_batch()
+    with pytest.raises(ValueError, match='num_workers=0'): TSDataLoaders.from_files(*data, cache='device', num_workers=2, **kw)
     with pytest.raises(ValueError, match="choose 'device'"): TSDataLoaders.from_files(*data, cache='gpu', **kw)
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
