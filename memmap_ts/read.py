@@ -98,11 +98,12 @@ class RowReader:
         weakref.finalize(self, os.close, fd)
         self.off = root.offset + _addr(self.a) - _addr(root)
         start = self.off//mmap.ALLOCATIONGRANULARITY*mmap.ALLOCATIONGRANULARITY
-        self.start_at,self.pad = start,self.off-start # of the mapping in the file, of the array in the mapping
+        self.pad = self.off-start # of the array in the mapping
+        self.bits,self.truth,self.again = None,True,0
         self.map = mmap.mmap(fd, self.pad+self.a.nbytes, access=mmap.ACCESS_READ, offset=start)
-        self.map.madvise(_RANDOM)
+        try: self.map.madvise(_RANDOM)
+        except OSError: self.truth = False # a system that takes no advice: rows are right without it
         self.at = _addr(np.frombuffer(self.map, 'u1'))
-        self.bits,self.share,self.truth,self.again = None,0.,True,0
         self.src = np.ndarray(self.a.shape, self.a.dtype, self.map, self.pad)
 
     def _copies(self):
@@ -126,7 +127,7 @@ def cached(self:RowReader, idxs, n=8):
 
 @patch
 def _look(self:RowReader):
-    "Find out which pages are in memory: `bits`, one for each page, and `share`, how many of them"
+    "Find out which pages are in memory: `bits`, one for each page"
     if self.fd is None or not self.truth or time.monotonic()<self.again: return
     t,size,bits,n = time.monotonic(),len(self.map),[],0
     for o in range(0, size, 2**30):
@@ -134,8 +135,8 @@ def _look(self:RowReader):
         if _libc.mincore(ctypes.c_void_p(self.at+o), ctypes.c_size_t(min(2**30, size-o)), ctypes.c_void_p(_addr(vec))): self.truth = False; return
         bits.append(np.packbits(vec&1, bitorder='little'))
         n += int(np.count_nonzero(vec&1))
-    self.bits,self.share = np.concatenate(bits),n/-(-size//_page)
-    self.truth = self.share<1 or self.cached(np.random.default_rng().integers(0, self.n, 64), 64)
+    self.bits = np.concatenate(bits)
+    self.truth = n<-(-size//_page) or self.cached(np.random.default_rng().integers(0, self.n, 64), 64)
     took = time.monotonic()-t
     self.again = t+took+max(.25, 50*took)
 
