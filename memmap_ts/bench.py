@@ -6,7 +6,7 @@
 __all__ = ['contenders', 'head', 'bench']
 
 # %% ../nbs/21_bench.ipynb #cc627d93
-import gc, json, mmap, os, subprocess, sys, tempfile, threading, time
+import gc, json, mmap, os, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
@@ -15,10 +15,10 @@ from .cli import anon_memory, _room
 from .store import create_memmap
 
 # %% ../nbs/21_bench.ipynb #fda62a5f
-def _ours(X, bs, **kw):
+def _ours(X, bs):
     import torch
     from memmap_ts.dls import TSDataLoaders
-    dls = TSDataLoaders.from_memmap(X, splits=(np.arange(len(X)),), bs=bs, device=torch.device('cpu'), **kw)
+    dls = TSDataLoaders.from_memmap(X, splits=(np.arange(len(X)),), bs=bs, device=torch.device('cpu'))
     return lambda: (b[0] for b in dls.train)
 
 def _tsai(X, bs):
@@ -56,17 +56,13 @@ def _fastai(X, bs):
 def _ram(X, bs):
     import torch
     T = torch.from_numpy(np.array(X))
-    def epoch():
-        for idxs in torch.randperm(len(T)).split(bs): yield T[idxs]
-    return epoch
+    return lambda: (T[idxs] for idxs in torch.randperm(len(T)).split(bs))
 
 def _tensordict(X, bs):
     import torch
     from tensordict import MemoryMappedTensor
     T = MemoryMappedTensor.from_filename(X.filename, dtype=torch.uint8, shape=(os.path.getsize(X.filename),))[X.offset:].view(torch.float32).view(X.shape)
-    def epoch():
-        for idxs in torch.randperm(len(T)).split(bs): yield T[idxs]
-    return epoch
+    return lambda: (T[idxs] for idxs in torch.randperm(len(T)).split(bs))
 
 def _grain(X, bs):
     import grain, torch
@@ -75,7 +71,7 @@ def _grain(X, bs):
 
 contenders = {'memmap_ts': _ours, 'tsai inplace=False': _tsai, 'torch, per item': _torch, 'torch, 2 workers': lambda X,bs: _torch(X, bs, num_workers=2),
               'torch, __getitems__': _torch_batch, 'fastai, itemify': _fastai, 'tensor in RAM': _ram, 'tensordict': _tensordict, 'grain': _grain}
-_needs = {'tensordict': 'tensordict', 'grain': 'grain'}
+_optional = ('tensordict','grain') # each is the package it needs
 
 # %% ../nbs/21_bench.ipynb #b468f968
 def _evict(fn):
@@ -93,7 +89,7 @@ def _evict(fn):
 def _device_read(fn):
     "Bytes read so far from the device that holds `fn`, or None"
     dev = os.stat(fn).st_dev
-    try: return int(open(f'/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/stat').read().split()[2])*512
+    try: return int(Path(f'/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/stat').read_text().split()[2])*512
     except (OSError,AttributeError): return None
 
 def _array(fn, row): return np.memmap(fn, 'f4', 'r', 128, ((os.path.getsize(fn)-128)//row, 1, row//4))
@@ -213,7 +209,7 @@ def bench(
     "Read the same file with every loader there is, warm, cold and with little memory; print a table"
     from importlib.util import find_spec
     _room(gb, path)
-    names = [n for n in contenders if n not in _needs or find_spec(_needs[n])]
+    names = [n for n in contenders if n not in _optional or find_spec(n)]
     rows = []
     with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as tmp:
         fn = str(Path(tmp)/'X.npy')

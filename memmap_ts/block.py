@@ -14,13 +14,13 @@ from fastai.data.block import TransformBlock
 from fastai.data.core import get_show_batch_func
 from fastcore.xtras import is_listy
 from fastai.data.transforms import Categorize, Category, EncodedMultiCategorize, MultiCategorize, MultiCategory, OneHotEncode, RegressionSetup
-from fastai.torch_core import TensorMultiCategory, TitledFloat, TitledTuple, one_hot_decode, tensor
+from fastai.torch_core import TitledFloat, TitledTuple, one_hot_decode
 from fastai.interpret import plot_top_losses
 from fastai.vision.data import get_grid
 from fasttransform import Transform
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data.core import TSTensor
-from .load import MemmapDL, _categorize
+from .load import MemmapDL, _categorize, _one_hot, _regress
 
 # %% ../nbs/03_block.ipynb #fc46911d
 class RowsToTSTensor(Transform):
@@ -81,8 +81,8 @@ class CategorizeRows(Categorize):
 
 class RegressRows(RegressionSetup):
     "`RegressionSetup` that takes and gives back arrays of targets too"
-    def encodes(self, o): return tensor(np.array(o)).float() # a copy: `o` may be on disk
-    def encodes_batch(self, rows): return tensor(np.asarray(rows)).float()
+    def encodes(self, o): return self.encodes_batch(np.array(o)) # a copy: `o` may be on disk
+    def encodes_batch(self, rows): return _regress(self, rows)
     def decodes(self, o):
         if o.ndim>1: return np.asarray(o.cpu())
         return TitledFloat(o) if o.ndim==0 else TitledTuple(o.tolist())
@@ -98,5 +98,5 @@ class MultiCategorizeRows(MultiCategorize):
 class EncodedRows(EncodedMultiCategorize):
     "`EncodedMultiCategorize` that takes and decodes many targets too"
     def encodes(self, o): return self.encodes_batch(np.array(o)) # a copy: `o` may be on disk
-    def encodes_batch(self, rows): return TensorMultiCategory(tensor(np.asarray(rows)).float())
+    def encodes_batch(self, rows): return _one_hot(self, rows)
     def decodes(self, o): return [self.decodes(r) for r in o] if o.ndim>1 else MultiCategory(one_hot_decode(o, self.vocab))

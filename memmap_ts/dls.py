@@ -13,7 +13,7 @@ import torch
 from fastcore.xtras import is_listy
 from fastcore.foundation import L
 from fastcore.meta import delegates
-from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock, TransformBlock
+from fastai.data.block import DataBlock, MultiCategoryBlock, TransformBlock
 from fastai.data.core import Datasets, TfmdLists
 from fastai.data.transforms import Categorize, EncodedMultiCategorize, ItemGetter, MultiCategorize, OneHotEncode, RegressionSetup
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that

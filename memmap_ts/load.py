@@ -13,12 +13,12 @@ import torch
 from fastcore.basics import first, merge, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
-from fastai.data.core import TfmdDL, Datasets, TfmdLists
+from fastai.data.core import TfmdDL, Datasets
 from fastai.data.load import DataLoader, SkipItemException, fa_collate
 from fastai.data.transforms import Categorize, EncodedMultiCategorize, ItemGetter, RegressionSetup, ToTensor
 from fastai.torch_core import TensorCategory, TensorMultiCategory, tensor, to_device
-from fasttransform import Transform, Pipeline
-from fasttransform.cast import explode_types, retain_type, retain_types
+from fasttransform import Pipeline
+from fasttransform.cast import explode_types, retain_types
 from fasttransform.transform import compose_tfms
 from .read import idx_dtype
 from .items import Items, itemify, _array
@@ -29,9 +29,10 @@ def _categorize(f, rows):
     try: return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in rows], dtype=torch.long))
     except KeyError: return None # one by one, fastai names the label it does not know
 
-_batch_encoders = {Categorize: _categorize,
-                   RegressionSetup: lambda f,rows: tensor(np.asarray(rows)).float(),
-                   EncodedMultiCategorize: lambda f,rows: TensorMultiCategory(tensor(np.asarray(rows)).float())}
+def _regress(f, rows): return tensor(np.asarray(rows)).float()
+def _one_hot(f, rows): return TensorMultiCategory(_regress(f, rows))
+
+_batch_encoders = {Categorize: _categorize, RegressionSetup: _regress, EncodedMultiCategorize: _one_hot}
 
 def _encode_batch(f, rows):
     "Transform `f` of all `rows` at once, or None if it takes one after the other"
@@ -103,7 +104,7 @@ class MemmapDL(TfmdDL):
     "`TfmdDL` that reads all rows of a batch at once, from disk or from RAM"
     @delegates(TfmdDL.__init__)
     def __init__(self,
-        dataset, # `Datasets` (or `TfmdLists`) over `Items`, or `Items`
+        dataset, # `Datasets` over `Items`, or `Items`
         bs:int=64, # Size of batch
         shuffle:bool=False, # Whether to shuffle data
         num_workers:int=0, # Worker processes; 0, no process but this one, is the fast way
@@ -272,13 +273,21 @@ class _Ahead:
             try: self.q.get_nowait() # make room: the thread may be waiting for it
             except queue.Empty: self.thread.join(.01)
 
+    def __del__(self): self.close() # an interrupt may come after the thread has started and before anyone has this object to close
+
 def _work(steps, q, stop):
     try:
         for res in steps:
-            q.put((res,None))
+            _put(q, stop, (res,None))
             if stop.is_set(): return
         raise StopIteration
-    except BaseException as e: q.put((None,e)) # raised where the batch is asked for
+    except BaseException as e: _put(q, stop, (None,e)) # raised where the batch is asked for
+
+def _put(q, stop, x):
+    "Put `x` when there is room, or never if it is time to stop"
+    while not stop.is_set():
+        try: return q.put(x, timeout=.1)
+        except queue.Full: pass
 
 # %% ../nbs/04_load.ipynb #85f0d188
 def _to_cuda(batches, device):
@@ -366,7 +375,7 @@ def one_batch(self:MemmapDL):
     if not len(self): raise ValueError('This DataLoader does not contain any batches')
     self.randomize()
     self.before_iter()
-    b = self._cached_batch(first(self._batches(self.get_idxs()))) if self.cache else self.do_batch(first(self._batches(self.get_idxs())))
+    b = (self._cached_batch if self.cache else self.do_batch)(first(self._batches(self.get_idxs())))
     return self.after_batch(b if self.device is None else to_device(b, self.device))
 
 # %% ../nbs/04_load.ipynb #55202052

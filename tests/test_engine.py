@@ -216,6 +216,7 @@ def test_ctrl_c():
         finally: over.set()
     del b
     gc.collect()
+    for t in threads(): t.join(5)
     assert not threads()
     assert sum(len(b[0]) for b in dls.train)==3000
 
