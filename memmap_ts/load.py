@@ -343,7 +343,7 @@ def create_batches(self:MemmapDL, samps):
     ahead = min(max(_hint_bytes//max(sum(r.row for r in readers)*self.bs, 1), 4), 64)
     steps = _steps(map(cols.rows, samps), cols.hint, cols.read, ahead)
     # a thread helps while the disk, or a GPU, works; if rows only need copying by the processors that also run the model, handing them over is all it would add
-    if self.prefetch and (self._ring.pin or not all(r.mapped for r in readers)): steps = _Ahead(steps, self.prefetch)
+    if self.prefetch and (self._ring.pin or not all(r.warm for r in readers)): steps = _Ahead(steps, self.prefetch)
     try:
         for read in steps:
             xs = [c.finish(*r) for c,r in zip(cols, read)]

@@ -6,8 +6,7 @@
 __all__ = ['as_idxs', 'idx_dtype', 'gather', 'RowReader']
 
 # %% ../nbs/01_read.ipynb #5f332c6b
-import ctypes, mmap, os, sys, time, warnings, weakref
-from concurrent.futures import ThreadPoolExecutor
+import ctypes, mmap, os, platform, sys, time, warnings, weakref
 from math import prod
 from pathlib import Path
 import numpy as np
@@ -73,7 +72,6 @@ def _readahead(fd):
 
 _page = mmap.PAGESIZE
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith('linux') else None
-_RANDOM,_POPULATE = 1,22 # MADV_RANDOM, MADV_POPULATE_READ (Linux 5.14) of linux/mman.h
 
 # %% ../nbs/01_read.ipynb #8440bf4e
 class RowReader:
@@ -83,14 +81,14 @@ class RowReader:
     ):
         self.a,self.n,self.pid = a.view(np.ndarray),len(a),os.getpid()
         self.row = a.dtype.itemsize*prod(a.shape[1:])
-        self.fd,self.map,self.src,self.mapped = None,None,self.a,True
+        self.fd,self.map,self.src,self.warm = None,None,self.a,True
         if not (a.flags.c_contiguous and a.flags.aligned and a.size) or a.dtype.hasobject: self.src = None # through `gather`
         elif (root := _root(a)) is not None: self._open(root)
         if self.src is not None: self._copies()
 
     def _open(self, root):
         "The file again, with a mapping of our own: advice given on it does not change the user's"
-        self.mapped,self.fn = False,root.filename
+        self.warm,self.fn = False,root.filename
         if root.filename is None or root.mode=='c' or not os.path.isfile(root.filename): return # 'c' may hold changes that no file has
         fd = os.open(root.filename, os.O_RDONLY|getattr(os, 'O_BINARY', 0))
         if not _same_file(_addr(root), fd): return os.close(fd)
@@ -99,9 +97,11 @@ class RowReader:
         self.off = root.offset + _addr(self.a) - _addr(root)
         start = self.off//mmap.ALLOCATIONGRANULARITY*mmap.ALLOCATIONGRANULARITY
         self.pad = self.off-start # of the array in the mapping
-        self.bits,self.truth,self.again = None,True,0
+        self.bits,self.complete,self.truth,self.again = None,False,True,0
         self.map = mmap.mmap(fd, self.pad+self.a.nbytes, access=mmap.ACCESS_READ, offset=start)
-        try: self.map.madvise(_RANDOM)
+        try:
+            self.map.madvise(mmap.MADV_RANDOM)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
         except OSError: self.truth = False # a system that takes no advice: rows are right without it
         self.at = _addr(np.frombuffer(self.map, 'u1'))
         self.src = np.ndarray(self.a.shape, self.a.dtype, self.map, self.pad)
@@ -118,12 +118,15 @@ _one = bytearray(1)
 
 @patch
 def cached(self:RowReader, idxs, n=8):
-    "Are `n` of the rows `idxs` in memory? False where the system does not tell"
-    if self.fd is None or not len(idxs): return True
-    try:
-        for i in idxs[::max(1, len(idxs)//n)].tolist(): os.preadv(self.fd, [_one], self.off+i*self.row+self.row//2, os.RWF_NOWAIT)
-    except OSError: return False # BlockingIOError: not there; others: the file system can't tell
-    return True
+    "The share of (about) `n` of the rows `idxs` that is in memory; 0 where the system does not tell"
+    if self.fd is None or not len(idxs): return 1.
+    def there(i):
+        try: return os.preadv(self.fd, [_one], self.off+i*self.row+self.row//2, os.RWF_NOWAIT)
+        except OSError: return 0 # BlockingIOError: not there; others: the file system can't tell
+    return float(np.mean([there(i) for i in idxs[::max(1, len(idxs)//n)].tolist()]))
+
+@patch
+def _some(self:RowReader, n): return np.random.default_rng().integers(0, self.n, n)
 
 @patch
 def _look(self:RowReader):
@@ -135,8 +138,8 @@ def _look(self:RowReader):
         if _libc.mincore(ctypes.c_void_p(self.at+o), ctypes.c_size_t(min(2**30, size-o)), ctypes.c_void_p(_addr(vec))): self.truth = False; return
         bits.append(np.packbits(vec&1, bitorder='little'))
         n += int(np.count_nonzero(vec&1))
-    self.bits = np.concatenate(bits)
-    self.truth = n<-(-size//_page) or self.cached(np.random.default_rng().integers(0, self.n, 64), 64)
+    self.bits,self.complete = np.concatenate(bits),n==-(-size//_page)
+    self.truth = not self.complete or self.cached(self._some(64), 64)==1
     took = time.monotonic()-t
     self.again = t+took+max(.25, 50*took)
 
@@ -144,7 +147,8 @@ def _look(self:RowReader):
 def _missing(self:RowReader, idxs):
     "Those of rows `idxs` that are not in memory, as far as is known"
     self._look()
-    if not self.truth: return idxs[:0] if self.cached(idxs) else idxs
+    if not self.truth: return idxs[:0] if self.cached(idxs)==1 else idxs
+    if self.complete: return idxs[:0]
     o = self.pad+idxs.astype('int64')*self.row
     p = o[:,None]//_page+np.arange((self.row-2)//_page+2) # every page a row may touch: one that is gone is a wait of its own
     p = np.minimum(p, (o[:,None]+self.row-1)//_page)
@@ -171,29 +175,81 @@ def hint(self:RowReader, idxs):
         self._willneed(np.unique(np.concatenate([at, at+self.row-1])//_page)*_page, _page)
     else: self._willneed(self.off+np.sort(missing).astype('int64')*self.row, self.row)
 
-# %% ../nbs/01_read.ipynb #775e4545
+# %% ../nbs/01_read.ipynb #0912716f
+_calls = {'x86_64':(206,207,208,209), 'aarch64':(0,1,4,2)}.get(platform.machine()) if _libc else None # io_setup, io_destroy, io_getevents, io_submit
+_iocb  = np.dtype(dict(names=['fd','to','size','at'], formats=['u4','u8','u8','i8'], offsets=[20,24,32,40], itemsize=64)) # of linux/aio_abi.h; opcode 0 is pread
+_event = np.dtype(dict(names=['got'], formats=['i8'], offsets=[16], itemsize=32))
+
+class _Reads:
+    "Reads into memory, up to `n` in one system call"
+    n,free = 256,[]
+    def __init__(self):
+        self.pid,self.ctx = os.getpid(),ctypes.c_ulong(0)
+        self.cbs,self.events = np.zeros(self.n, _iocb),np.zeros(self.n, _event)
+        self.at = _addr(self.cbs)+_iocb.itemsize*np.arange(self.n, dtype='u8')
+        self._call(0, self.n, ctypes.byref(self.ctx))
+        weakref.finalize(self, self._end, self.ctx.value, self.pid).atexit = False
+
+    def _call(self, i, *args):
+        res = _libc.syscall(ctypes.c_long(_calls[i]), *(ctypes.c_long(a) if isinstance(a, int) else a for a in args))
+        if res<0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return res
+
+    @staticmethod
+    def _end(ctx, pid):
+        if pid==os.getpid(): _libc.syscall(ctypes.c_long(_calls[1]), ctypes.c_ulong(ctx))
+
+    @classmethod
+    def take(cls):
+        "One that nobody uses, or None where the system has no such call; a forked process needs its own"
+        try:
+            while (r := cls.free.pop()).pid!=os.getpid(): pass
+            return r
+        except IndexError: pass
+        try: return cls()
+        except OSError: return None
+
+    def read(self, fd, at, to, size):
+        "`size` bytes of file `fd` from each of offsets `at` to addresses `to`; the bytes got of each"
+        got = np.empty(len(at), 'i8')
+        for i in range(0, len(at), self.n):
+            k = len(at[i:i+self.n])
+            for f,v in (('fd',fd),('size',size),('at',at[i:i+k]),('to',to[i:i+k])): self.cbs[f][:k] = v
+            done = 0
+            while done<k: done += self._call(3, self.ctx, k-done, ctypes.c_void_p(_addr(self.at)+8*done))
+            self._call(2, self.ctx, k, k, ctypes.c_void_p(_addr(self.events)), None)
+            got[i:i+k] = self.events['got'][:k]
+        return got
+
+# %% ../nbs/01_read.ipynb #cd017b2f
 @patch
 def start(self:RowReader):
-    "Before an epoch: map all pages at once if the array is in memory"
-    if self.map is None: return
-    warm = self.cached(np.random.default_rng().integers(0, self.n, 256), 256)
-    if warm and not self.mapped: self._populate()
-    self.mapped = self.mapped and warm
+    "Before an epoch: find out whether the array is in memory"
+    if self.fd is not None: self.warm = self.cached(self._some(256), 256)>.9
 
 @patch
-def _populate(self:RowReader):
-    "Map all pages, in several threads"
-    def part(o): return _libc.madvise(ctypes.c_void_p(self.at+o), ctypes.c_size_t(min(2**26, len(self.map)-o)), _POPULATE)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool: self.mapped = not any(pool.map(part, range(0, len(self.map), 2**26))) # not in an older kernel
+def _cut(self:RowReader):
+    return OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
+
+@patch
+def _pread(self:RowReader, idxs, out):
+    "Read rows from the file into `out`; False where that can't be done"
+    if not _calls or not (reads := _Reads.take()): return False
+    got = reads.read(self.fd, self.off+idxs.astype('i8')*self.row, _addr(out)+self.row*np.arange(len(idxs), dtype='u8'), self.row)
+    reads.free.append(reads) # not after an interrupt: then some may still be under way
+    if (bad := got<0).any(): raise OSError(int(-got[bad][0]), os.strerror(int(-got[bad][0])), self.fn)
+    if (got<self.row).any(): raise self._cut()
+    return True
 
 @patch
 def read(self:RowReader, idxs, out):
     "Copy rows `idxs` (checked) into `out`, of shape (len(idxs), *row) and the array's dtype"
     if self.src is None: return gather(self.a, idxs, out)
-    if self.fd is not None and os.fstat(self.fd).st_size < self.off+self.a.nbytes:
-        raise OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
+    if self.fd is not None:
+        if not self.warm and self.row<2**30 and self._pread(idxs, out): return out
+        if os.fstat(self.fd).st_size < self.off+self.a.nbytes: raise self._cut()
     words = out.reshape(-1).view('u1').view(self.words.dtype).reshape(len(idxs), self.words.shape[1])
-    if self.mapped and os.getpid()==self.pid: torch.index_select( # OpenMP's threads do not survive a fork
+    if self.warm and os.getpid()==self.pid: torch.index_select( # OpenMP's threads do not survive a fork
         self.tensor, 0, torch.from_numpy(np.ascontiguousarray(idxs, 'int64')), out=torch.from_numpy(words))
     else: np.take(self.words, idxs, axis=0, out=words, mode='clip')
     return out
