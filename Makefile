@@ -13,7 +13,8 @@ demo: .venv/installed
 	touch $@
 
 bench: .venv/installed
-	.venv/bin/memmap_ts_bench $(if $(filter-out 0,$(GB)),--gb $(GB))
+	.venv/bin/pip install $(QUIET) '.[bench]'
+	.venv/bin/memmap_ts_bench $(if $(filter-out 0,$(GB)),--gb $(GB)) $(if $(DEVICE),--device $(DEVICE))
 
 test:
 	PYTHON=$(PYTHON) bash .ci/test

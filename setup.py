@@ -12,6 +12,6 @@ setup(name=cfg['lib_name'], version=cfg['version'], description=cfg['description
       long_description=Path('README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
       packages=find_packages(include=[cfg['lib_path'], cfg['lib_path']+'.*']), include_package_data=True,
       python_requires='>='+cfg['min_python'], install_requires=words('requirements'),
-      extras_require={'dev': words('dev_requirements')},
+      extras_require={'dev': words('dev_requirements'), 'bench': words('bench_requirements')},
       entry_points={'console_scripts': [l.strip() for l in cfg.get('console_scripts', '').splitlines() if l.strip()],
                     'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]})
