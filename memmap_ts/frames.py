@@ -80,23 +80,22 @@ def _frames(src, n, by, sample_col, need, columns, ascending, tell):
     return frames if _is_frame(src) else (df.sort_values(by, ascending=ascending, kind='stable') for df in frames)
 
 # %% ../nbs/12_frames.ipynb #b02b35fa
-def _per_sample(df, sample_col, feat_col):
-    "Number of samples in `df`, whose rows are whole samples"
+def _count(df, sample_col, feat_col, usual=None):
+    "Number of samples in `df`, which holds whole samples, of `usual` rows each if that is known"
     if sample_col is None: return len(df)
     counts = df[sample_col].value_counts(sort=False)
-    if counts.nunique()>1:
-        usual = counts.mode().iloc[0]
-        odd = counts[counts!=usual]
-        raise ValueError(f"sample {odd.index[0]} has {odd.iloc[0]} rows, others have {usual}: all samples need the same number (add the rows that are missing, or leave the sample out)")
+    usual = usual or counts.mode().max()
+    odd = counts[counts!=usual]
+    if len(odd): raise ValueError(f"sample {odd.index[0]} has {odd.iloc[0]} rows, others have {usual}: all samples need the same number (add the rows that are missing, or leave the sample out)")
     if feat_col is not None and len(counts):
         f = df[feat_col].to_numpy()
         feats = np.unique(f)
         if counts.iloc[0]%len(feats) or (f.reshape(len(counts), len(feats), -1)!=feats[:,None]).any(): raise ValueError(f"not every sample has rows for each of {list(feats)} in {feat_col!r}, the same number of each: add those that are missing")
     return len(counts)
 
-def _samples(df, sample_col, feat_col, data_cols, target_col, steps_in_rows, y_func):
-    "X and y of the samples in `df`"
-    n,x = _per_sample(df, sample_col, feat_col),df[data_cols].to_numpy()
+def _samples(df, n, feat_col, data_cols, target_col, steps_in_rows, y_func):
+    "X and y of the `n` samples in `df`"
+    x = df[data_cols].to_numpy()
     if x.dtype==object: x = x.astype('float32')
     if feat_col is not None: x = x.reshape(n, df[feat_col].nunique(), -1) if n else x.reshape(0, 1, len(data_cols))
     elif steps_in_rows: x = x.reshape(n, -1 if n else 1, len(data_cols)).swapaxes(1, 2)
@@ -132,6 +131,9 @@ def table_chunks(
     by = [c for c in (sample_col,feat_col) if c is not None]+sort_by
     named = [c for c in (sample_col,feat_col) if c is not None]+target_col
     need = list(dict.fromkeys(data_cols+named+sort_by))
+    usual = None
     for df in _frames(src, chunk_rows, by, sample_col, need, need if data_cols else None, ascending, tell):
         data_cols = data_cols or [c for c in df.columns if c not in named]
-        yield _samples(df, sample_col, feat_col, data_cols, target_col, steps_in_rows, y_func)
+        n = _count(df, sample_col, feat_col, usual)
+        usual = len(df)//n if n else None
+        yield _samples(df, n, feat_col, data_cols, target_col, steps_in_rows, y_func)

@@ -166,29 +166,35 @@ class _Region:
             os.fsync(f.fileno())
 
 # %% ../nbs/08_part.ipynb #d4846244
-def _note(fns): return Path(f'{fns[0]}.publish')
+def _note(fns): return Path(f'{min(map(os.path.abspath, fns))}.publish')
 
-def _finish(note):
-    "Finish the renames that a killed process had decided on"
-    if not note.exists(): return
-    try: todo = json.loads(note.read_text())
-    except ValueError: todo = [] # killed before it had decided
-    for part,fn,size,time in todo:
-        if not os.path.exists(part): continue # renamed already
-        f,s = _locked(part),os.stat(part)
-        if os.name=='nt': f.close()
-        if [s.st_size,s.st_mtime_ns]==[size,time]: os.replace(part, fn) # else somebody has begun this file anew
-        f.close()
-        _sync_folder(fn)
-    note.unlink(missing_ok=True)
+def _finish(fns):
+    "Finish the renames of files `fns` that a killed process had decided on"
+    fns = {os.path.abspath(f) for f in fns}
+    for note in {n for f in fns for n in Path(f).parent.glob('*.publish')}:
+        try: todo = json.loads(note.read_text())
+        except ValueError: todo = [] # killed before it had decided
+        todo = [(note.parent/part,note.parent/fn,size,time) for part,fn,size,time in todo]
+        if not fns & {str(note.with_suffix('')), *(str(fn) for _,fn,*_ in todo)}: continue # of other files
+        if not todo and os.path.exists(part := f"{note.with_suffix('')}.part"): _locked(part).close() # or is it just deciding?
+        for part,fn,size,time in todo:
+            if not part.exists(): continue # renamed already
+            f,s = _locked(part),part.stat()
+            if os.name=='nt': f.close()
+            if (s.st_size,s.st_mtime_ns)==(size,time): os.replace(part, fn) # else somebody has begun this file anew
+            f.close()
+            _sync_folder(fn)
+        note.unlink(missing_ok=True)
 
 def _publish(parts):
     "Give the finished files of `parts` their names"
     note = _note([p.fn for p in parts])
     if len(parts)>1:
+        here = str(note.parent)
+        def name(fn): return os.path.basename(fn) if os.path.dirname(os.path.abspath(fn))==here else os.path.abspath(fn) # a folder may move
         stats = [os.stat(p.path) for p in parts]
         with open(note, 'w') as f:
-            json.dump([(os.path.abspath(p.path), os.path.abspath(p.fn), s.st_size, s.st_mtime_ns) for p,s in zip(parts,stats)], f)
+            json.dump([(name(p.path), name(p.fn), s.st_size, s.st_mtime_ns) for p,s in zip(parts,stats)], f)
             f.flush(); os.fsync(f.fileno())
         _sync_folder(note)
     for p in parts:

@@ -36,8 +36,8 @@ class MemmapWriter:
         if not self.fns or len(set(map(os.path.abspath, self.fns.values())))<len(self.fns): raise ValueError(f"{fn}: each array needs a file of its own")
         self.overwrite,self.resume,self.rows = overwrite,resume,0 # `rows`: how many there are so far
         self._parts,self._pool,self._syncing,self._unsynced,self._broken = {},ThreadPoolExecutor(1, 'memmap_ts sync'),None,0,False
-        self._note = _note(list(self.fns.values()))
-        _finish(self._note)
+        self._note = _note(self.fns.values())
+        _finish(self.fns.values())
         self._check_free()
         try:
             for k,f in self.fns.items(): self._parts[k] = _Part(f, dtypes.get(k), casting)

@@ -219,9 +219,10 @@ def test_killed_while_publishing(step, tmp_path):
     decided = step>=1 # the note is complete
     if not decided: assert now==[[0],[0]]
     fns = {k:tmp_path/f'{k}.npy' for k in 'Xy'}
-    with pytest.raises(FileExistsError): MemmapWriter(fns) # finishes what was decided, then finds the files
+    with pytest.raises(FileExistsError): MemmapWriter(tmp_path/'y.npy') # finishes what was decided, then finds the files
     assert [np.load(f).tolist() for f in fns.values()]==([[1,2],[3,4]] if decided else [[0],[0]])
-    assert not _note(list(fns.values())).exists()
+    with pytest.raises(FileExistsError): MemmapWriter(fns)
+    assert not _note(fns.values()).exists()
     with MemmapWriter(fns, overwrite=True) as w: w.append(X=[5], y=[6])
     assert names(tmp_path)==['X.npy','y.npy']
 
