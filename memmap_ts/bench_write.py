@@ -7,6 +7,7 @@ __all__ = ['writers', 'from_zarr', 'head', 'bench_write']
 
 # %% ../nbs/22_bench_write.ipynb #d0c6d48f
 import os, random, statistics, subprocess, sys, tempfile, threading, time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
@@ -38,12 +39,6 @@ def _ours(fn, n, z):
     with MemmapWriter(fn) as w:
         for c in _generator(n): w.append(c)
 
-def _fill(X, n):
-    i = 0
-    for c in _generator(n):
-        X[i:i+len(c)] = c
-        i += len(c)
-
 def _tsai(fn, n, z):
     "`create_array`, then `assign_in_chunks` of each part"
     from tsai.utils import assign_in_chunks, create_array
@@ -57,9 +52,11 @@ def _tsai(fn, n, z):
 
 def _tutorial(fn, n, z):
     "Fill a mapped temporary file, then `np.save` it"
-    tmp = f'{fn}.tmp'
+    tmp,i = f'{fn}.tmp',0
     X = np.memmap(tmp, 'float32', 'w+', shape=(n,*_row))
-    _fill(X, n)
+    for c in _generator(n):
+        X[i:i+len(c)] = c
+        i += len(c)
     np.save(fn, X)
     del X
     os.remove(tmp)
@@ -69,26 +66,17 @@ def _ours_zarr(fn, n, z):
     import zarr
     to_memmap(zarr.open_array(z, mode='r'), fn, progress=False)
 
-def _loop_zarr(fn, n, z):
-    "Into a mapped file, one row of chunks after the other"
+def _loop_zarr(fn, n, z, k=None):
+    "Into a mapped file, `k` rows at a time, or as many as a chunk has"
     import zarr
     src = zarr.open_array(z, mode='r')
-    dst = np.lib.format.open_memmap(fn, 'w+', src.dtype, src.shape)
-    for i in range(0, n, src.chunks[0]): dst[i:i+src.chunks[0]] = src[i:i+src.chunks[0]]
-    dst.flush(); del dst
-    _flush(fn)
-
-def _loop_zarr_large(fn, n, z):
-    "The same, with 32 MB at a time, as `to_memmap` does"
-    import zarr
-    src,k = zarr.open_array(z, mode='r'),320
-    dst = np.lib.format.open_memmap(fn, 'w+', src.dtype, src.shape)
+    dst,k = np.lib.format.open_memmap(fn, 'w+', src.dtype, src.shape),k or src.chunks[0]
     for i in range(0, n, k): dst[i:i+k] = src[i:i+k]
     dst.flush(); del dst
     _flush(fn)
 
 writers = {'dd conv=fsync': _dd, 'write, fsync': _plain, 'MemmapWriter': _ours, 'tsai create_array + assign_in_chunks': _tsai, "the tutorial's way": _tutorial}
-from_zarr = {'zarr: to_memmap': _ours_zarr, 'zarr: loop, a chunk at a time': _loop_zarr, 'zarr: loop, 32 MB at a time': _loop_zarr_large}
+from_zarr = {'zarr: to_memmap': _ours_zarr, 'zarr: loop, a chunk at a time': _loop_zarr, 'zarr: loop, 32 MB at a time': partial(_loop_zarr, k=320)}
 
 # %% ../nbs/22_bench_write.ipynb #4b8cfe4b
 def _device_written(path):
@@ -98,7 +86,7 @@ def _device_written(path):
     except (OSError,AttributeError): return None
 
 def _measure(name, fn, n, z):
-    "Seconds, device bytes, peak anonymous memory of one contender"
+    "MB/s, device bytes per byte, peak anonymous memory of one contender"
     small,run = f'{fn}.small.npy',{**writers, **from_zarr}[name]
     if name in writers: run(small, 160, z) # what is imported once is not writing
     else: import zarr

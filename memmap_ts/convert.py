@@ -47,25 +47,25 @@ def convert(
     dtype:str=None, # dtype of the file; default that of the data
     dataset:str=None, # Name of the array in a .zarr or .h5 file with several
     overwrite:bool=False, # Replace files that are there already?
-    chunk_rows:int=None, # Rows to read at a time; default about 32 MB
-    y_fn:str=None, # Of a table: .npy file to write the target to
-    target_col:str=None, # Of a table: column, or columns with commas between, with the target
-    data_cols:str=None, # Of a table: columns with the data, commas between; default all but those named elsewhere
-    sample_col:str=None, # Of a table: column that says which sample a row belongs to; default each row is a sample
-    feat_col:str=None, # Of a table: column that says which variable a row is of
-    steps_in_rows:bool=False, # Of a table: is each row a step of a sample, and each column a variable?
-    sort_by:str=None, # Of a table: columns that put the rows of a sample in order, commas between
+    rows:int=None, # Rows to read at a time; default about 32 MB
+    y:str=None, # Of a table: .npy file to write the target to
+    target:str=None, # Of a table: column, or columns with commas between, with the target
+    data:str=None, # Of a table: columns with the data, commas between; default all but those named elsewhere
+    sample:str=None, # Of a table: column that says which sample a row belongs to; default each row is a sample
+    feat:str=None, # Of a table: column that says which variable a row is of
+    steps:bool=False, # Of a table: is each row a step of a sample, and each column a variable?
+    sort:str=None, # Of a table: columns that put the rows of a sample in order, commas between
 ):
     "Write a .npy file that can be mapped from a .npy, .csv, .parquet, .zarr or .h5 file"
-    table = dict(y_fn=y_fn, target_col=target_col and target_col.split(','), data_cols=data_cols and data_cols.split(','), sample_col=sample_col,
-                 feat_col=feat_col, steps_in_rows=steps_in_rows, sort_by=sort_by and sort_by.split(','))
+    def columns(s): return s.split(',') if s else None
+    table = dict(y_fn=y, target_col=columns(target), data_cols=columns(data), sample_col=sample, feat_col=feat, steps_in_rows=steps, sort_by=columns(sort))
     shown = sys.stdout.isatty() # into a file or a pipe: no bar
     try:
         files = sorted(glob.glob(src)) if glob.has_magic(src) and not os.path.exists(src) else [src]
         if not files: raise FileNotFoundError(f"No file matches {src} (looked in {os.getcwd()}): check the pattern")
         what = [_open(f, dataset) for f in files]
-        made = to_memmap(what[0] if len(what)==1 else what, dst, dtype, chunk_rows, overwrite, shown, **{k:v for k,v in table.items() if v})
+        made = to_memmap(what[0] if len(what)==1 else what, dst, dtype, rows, overwrite, shown, **{k:v for k,v in table.items() if v})
     except KeyboardInterrupt: sys.exit('\ninterrupted: nothing was written')
     except (ValueError,TypeError,OSError,ImportError) as e: sys.exit(' '.join(f'memmap_ts_convert: {e}'.split()))
     if shown: print()
-    for fn,a in zip((dst,y_fn), made if y_fn else (made,)): print(f"{os.path.basename(fn)}  {a.shape}  {a.dtype}  {a.nbytes/1e6:,.1f} MB")
+    for fn,a in zip((dst,y), made if y else (made,)): print(f"{os.path.basename(fn)}  {a.shape}  {a.dtype}  {a.nbytes/1e6:,.1f} MB")

@@ -21,9 +21,9 @@ def test_table(kind, tmp_path):
     df = pd.DataFrame(X.swapaxes(1,2).reshape(-1,2), columns=['a','b']).assign(id=np.repeat(range(50), 6), y='c')
     if kind=='parquet': pytest.importorskip('pyarrow', reason='pyarrow is optional, and not installed')
     getattr(df, f'to_{kind}')(tmp_path/f't.{kind}', index=False)
-    ok(run(f't.{kind}', 'X.npy', '--sample_col', 'id', '--data_cols', 'a,b', '--steps_in_rows', '--dtype', 'float32', '--chunk_rows', '7', cwd=tmp_path))
+    ok(run(f't.{kind}', 'X.npy', '--sample', 'id', '--data', 'a,b', '--steps', '--dtype', 'float32', '--rows', '7', cwd=tmp_path))
     np.testing.assert_array_equal(np.load(tmp_path/'X.npy'), X)
-    ok(run(f't.{kind}', 'W.npy', '--y_fn', 'y.npy', '--target_col', 'y', cwd=tmp_path))
+    ok(run(f't.{kind}', 'W.npy', '--y', 'y.npy', '--target', 'y', cwd=tmp_path))
     assert np.load(tmp_path/'W.npy').shape==(300,1,3) and set(np.load(tmp_path/'y.npy'))=={'c'}
 
 @pytest.mark.parametrize('lib', ['zarr','h5py'])
@@ -47,7 +47,7 @@ def test_bad_input(tmp_path):
     (tmp_path/'t.txt').write_text('x'); (tmp_path/'t.csv').write_text('a,b\n1,2\n1,2,3,4\n'); (tmp_path/'t.npy').write_text('x'); (tmp_path/'t.zarr').mkdir(); (tmp_path/'t.h5').write_text('x'); (tmp_path/'t.parquet').write_text('x'); (tmp_path/'empty.csv').write_text('')
     before = sorted(p.name for p in tmp_path.iterdir())
     for args in (['none.npy','X.npy'], ['none*.npy','X.npy'], ['a.npy','a.npy'], ['t.txt','X.npy'], ['t.csv','X.npy'], ['empty.csv','X.npy'], ['t.npy','X.npy'], ['t.zarr','X.npy'], ['t.h5','X.npy'], ['t.parquet','X.npy'],
-                 ['a.npy','no/folder/X.npy'], ['a.npy','X.npy','--dtype','foo'], ['a.npy','X.npy','--dtype','int8'], ['a.npy','X.npy','--sample_col','id'], ['t.csv','X.npy','--target_col','a'], ['t.csv','X.npy','--data_cols','q'], ['a.npy','X.npy','--chunk_rows','0']):
+                 ['a.npy','no/folder/X.npy'], ['a.npy','X.npy','--dtype','foo'], ['a.npy','X.npy','--dtype','int8'], ['a.npy','X.npy','--sample','id'], ['t.csv','X.npy','--target','a'], ['t.csv','X.npy','--data','q'], ['a.npy','X.npy','--rows','0']):
         r = run(*args, cwd=tmp_path)
         assert r.returncode==1 and len(r.stderr.strip().splitlines())==1 and 'Traceback' not in r.stderr, (args, r.returncode, r.stderr)
         assert sorted(p.name for p in tmp_path.iterdir())==before, args
@@ -55,7 +55,7 @@ def test_bad_input(tmp_path):
 @pytest.mark.skipif(os.name!='posix', reason='needs POSIX signals')
 def test_ctrl_c(tmp_path):
     create_memmap(tmp_path/'a.npy', (2_000_000,100), 'f4')
-    p = subprocess.Popen(command(tmp_path/'a.npy', tmp_path/'X.npy', '--dtype', 'f8', '--chunk_rows', '1000'), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen(command(tmp_path/'a.npy', tmp_path/'X.npy', '--dtype', 'f8', '--rows', '1000'), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path/'X.npy.part').exists() and p.poll() is None: time.sleep(.01)
     time.sleep(.1)
     p.send_signal(signal.SIGINT)
