@@ -1,0 +1,268 @@
+"What is written is what was given, whole or not at all"
+import errno, os, random, signal, subprocess, sys, textwrap, time, numpy as np, pytest, torch
+from pathlib import Path
+from memmap_ts.part import _note
+from memmap_ts.store import on_disk, open_memmap
+from memmap_ts.write import MemmapWriter, to_memmap
+
+posix = pytest.mark.skipif(os.name!='posix', reason='needs POSIX signals')
+rng = np.random.default_rng(0)
+X = rng.normal(size=(103,3,7)).astype('float32')
+
+def names(path): return sorted(p.name for p in path.iterdir())
+def python(code, *args, **kw):
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code), *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
+
+# ---- values
+
+@pytest.mark.parametrize('dtype', ['f2','f4','f8','>f4','>i2','i1','u8','?','c8','M8[s]','<U3','S4','V3', [('a','f4'),('b','i2',(2,))]])
+def test_dtypes(dtype, tmp_path):
+    a = rng.integers(0, 2, (10,4)).astype('i8')
+    a = np.zeros((10,4), dtype) if np.dtype(dtype).kind=='V' else a.astype(dtype)
+    with MemmapWriter(tmp_path/'a.npy') as w:
+        for i in (0,3,4): w.append(a[i:{0:3,3:4,4:10}[i]])
+    b = np.load(tmp_path/'a.npy')
+    assert b.dtype==a.dtype and b.tobytes()==a.tobytes()
+    assert names(tmp_path)==['a.npy']
+
+@pytest.mark.parametrize('view', [np.asfortranarray, lambda a: a[::2], lambda a: a[::-1], lambda a: a.swapaxes(1,2), lambda a: a[...,1:4], lambda a: a.view(np.recarray), np.ndarray.tolist])
+def test_views(view, tmp_path):
+    a = view(X)
+    with MemmapWriter(tmp_path/'a.npy') as w: w.append(a)
+    np.testing.assert_array_equal(np.load(tmp_path/'a.npy'), np.asarray(a))
+
+def test_blocks(tmp_path, monkeypatch):
+    "Conversion in blocks, small writes, rows larger than a block"
+    monkeypatch.setattr('memmap_ts.part._block', 100)
+    with MemmapWriter(tmp_path/'a.npy', dtype='f2') as w: w.append(X); w.append(X[:,:,::-1].astype('f8'))
+    np.testing.assert_array_equal(np.load(tmp_path/'a.npy'), np.concatenate([X,X[:,:,::-1]]).astype('f2'))
+
+@pytest.mark.parametrize('first,then,ok', [
+    ([1,2],[3.],True), ([1,2],[3.5],False), ([1,2],[np.nan],False), ([1.],[2**53+1],False), ([1.],[7],True), (np.float32([1]),[.1],False), (np.float32([1]),[.5],True),
+    (np.int8([1]),[127],True), (np.int8([1]),[128],False), (np.uint8([1]),[-1],False), ([True],[2],False), ([True],[1],True), (['a'],[1],None), ([1],['a'],None), ([1],[1j],None)])
+def test_later_chunks(first, then, ok, tmp_path):
+    w = MemmapWriter(tmp_path/'a.npy')
+    w.append(first)
+    if ok: w.append(then)
+    else:
+        with pytest.raises(TypeError if ok is None else ValueError, match='casting='): w.append(then)
+    w.append(first) # a refused chunk leaves nothing behind
+    w.close()
+    assert np.load(tmp_path/'a.npy').tolist()==[*first, *(then if ok else []), *first]
+
+def test_unsafe(tmp_path):
+    with MemmapWriter(tmp_path/'a.npy', dtype='i1', casting='unsafe') as w: w.append([300, -1])
+    assert np.load(tmp_path/'a.npy').tolist()==[44,-1]
+
+def test_named_float_rounds(tmp_path):
+    with MemmapWriter(tmp_path/'a.npy', dtype='f2') as w:
+        w.append([.1, np.nan, np.inf, 1])
+        with pytest.raises(ValueError, match='does not fit'): w.append([1e6])
+    np.testing.assert_array_equal(np.load(tmp_path/'a.npy'), np.float16([.1,np.nan,np.inf,1]))
+
+def test_wide_strings(tmp_path):
+    words = [''.join(random.Random(i).choices('aäß中😀', k=i%37)) for i in range(500)]
+    with MemmapWriter({'X':tmp_path/'X.npy', 'y':tmp_path/'y.npy'}) as w:
+        for i in range(0, 500, 10): w.append(X=np.arange(10), y=words[i:i+10])
+    y = np.load(tmp_path/'y.npy')
+    assert y.tolist()==words and y.dtype==np.dtype('<U36')
+    with MemmapWriter(tmp_path/'s.npy', dtype=str) as w: w.append(['a']); w.append(np.array(['bbb'], object))
+    assert np.load(tmp_path/'s.npy').tolist()==['a','bbb']
+    with pytest.raises(ValueError, match='does not fit'):
+        with MemmapWriter(tmp_path/'t.npy', dtype='<U2') as w: w.append(['a']); w.append(['bbb'])
+    assert names(tmp_path)==['X.npy','s.npy','y.npy']
+
+def test_bad_chunks(tmp_path):
+    with MemmapWriter(tmp_path/'a.npy') as w:
+        for bad,e,say in ((3,ValueError,'row'), (np.array([None]),TypeError,'object'), (np.ma.masked_less([1,2],2),ValueError,'mask')):
+            with pytest.raises(e, match=say): w.append(bad)
+        w.append(np.ones((2,3)))
+        with pytest.raises(ValueError, match='rows of one shape'): w.append(np.ones((2,4)))
+        with pytest.raises(ValueError, match='rows of one shape'): w.append(np.ones(3))
+    assert np.load(tmp_path/'a.npy').shape==(2,3)
+
+def test_no_rows(tmp_path):
+    with MemmapWriter(tmp_path/'a.npy') as w: w.append(X[:0])
+    assert np.load(tmp_path/'a.npy').shape==(0,3,7)
+    with MemmapWriter(tmp_path/'b.npy') as w: w.append(np.ones((4,0)))
+    assert np.load(tmp_path/'b.npy').shape==(4,0)
+    with pytest.raises(ValueError, match='nothing was appended'):
+        with MemmapWriter(tmp_path/'c.npy'): pass
+    assert names(tmp_path)==['a.npy','b.npy']
+
+# ---- whole or not at all
+
+def test_exists(tmp_path):
+    np.save(tmp_path/'a.npy', X)
+    with pytest.raises(FileExistsError, match='overwrite=True'): MemmapWriter(tmp_path/'a.npy')
+    with pytest.raises(FileExistsError, match='overwrite=True'): # made by somebody else meanwhile
+        with MemmapWriter(tmp_path/'b.npy') as w: w.append([1]); np.save(tmp_path/'b.npy', [7])
+    assert np.load(tmp_path/'b.npy').tolist()==[7]
+    old = open_memmap(tmp_path/'a.npy')
+    with MemmapWriter(tmp_path/'a.npy', overwrite=True) as w: w.append([1])
+    if os.name=='posix': np.testing.assert_array_equal(old, X)
+    assert np.load(tmp_path/'a.npy').tolist()==[1] and names(tmp_path)==['a.npy','b.npy']
+
+@pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize('resume', [False, True])
+def test_exception(error, resume, tmp_path):
+    np.save(tmp_path/'X.npy', X)
+    fns = {'X':tmp_path/'X.npy', 'y':tmp_path/'y.npy'}
+    with pytest.raises(error):
+        with MemmapWriter(fns, overwrite=True, resume=resume) as w:
+            w.append(X=X[:9]*2, y=['a']*9)
+            raise error
+    np.testing.assert_array_equal(np.load(tmp_path/'X.npy'), X)
+    assert names(tmp_path)==['X.npy']+['X.npy.part','y.npy.part']*resume
+    if not resume: return
+    with MemmapWriter(fns, overwrite=True, resume=True) as w:
+        assert w.rows==9
+        w.append(X=X[9:]*2, y=['bb']*(len(X)-9))
+    np.testing.assert_array_equal(np.load(tmp_path/'X.npy'), X*2)
+    assert np.load(tmp_path/'y.npy').tolist()==['a']*9+['bb']*94
+
+def test_resume_other(tmp_path):
+    "An unfinished file that does not fit is left alone; rubbish is replaced"
+    def stop(**kw):
+        with pytest.raises(KeyboardInterrupt), MemmapWriter(tmp_path/'a.npy', resume=True, **kw) as w: w.append([1,2]); raise KeyboardInterrupt
+    stop()
+    part = (tmp_path/'a.npy.part').read_bytes()
+    with pytest.raises(ValueError, match='begun with dtype int64'): MemmapWriter(tmp_path/'a.npy', dtype='f4', resume=True)
+    with pytest.raises(ValueError, match='rows of one shape'):
+        with MemmapWriter(tmp_path/'a.npy', resume=True) as w: w.append([[1]])
+    assert (tmp_path/'a.npy.part').read_bytes()==part
+    with MemmapWriter(tmp_path/'a.npy') as w: assert w.rows==0; w.append([5])
+    (tmp_path/'b.npy.part').write_bytes(b'rubbish')
+    with MemmapWriter(tmp_path/'b.npy', resume=True) as w: assert w.rows==0; w.append([5])
+    assert np.load(tmp_path/'a.npy').tolist()==np.load(tmp_path/'b.npy').tolist()==[5]
+
+def test_two_writers(tmp_path):
+    code = "import sys; from memmap_ts.write import MemmapWriter; MemmapWriter(sys.argv[1], resume=True)"
+    with MemmapWriter(tmp_path/'a.npy', resume=True) as w:
+        w.append([1])
+        with pytest.raises(BlockingIOError, match='another writer'): MemmapWriter(tmp_path/'a.npy')
+        with pytest.raises(BlockingIOError, match='another writer'): MemmapWriter({'a':tmp_path/'a2.npy', 'b':tmp_path/'a.npy'})
+        err = python(code, tmp_path/'a.npy').communicate()[1]
+        assert 'another writer' in err
+        w.append([2])
+    assert np.load(tmp_path/'a.npy').tolist()==[1,2] and names(tmp_path)==['a.npy']
+
+writing = '''
+    import sys, time, numpy as np
+    from memmap_ts import write
+    write._sync_every = 20_000
+    d,seed = sys.argv[1],int(sys.argv[2])
+    with write.MemmapWriter({'X':d+'/X.npy', 'y':d+'/y.npy'}, overwrite=True, resume=True) as w:
+        print(w.rows, flush=True)
+        for i in range(w.rows, 3000):
+            w.append(X=np.full((1,100), i+seed, 'i4'), y=['y'*(1+i//500)])
+            time.sleep(1e-4)
+    print('done', flush=True)
+'''
+def check(d, seed):
+    assert np.load(d/'X.npy')[:,7].tolist()==list(range(seed, 3000+seed))
+    assert np.load(d/'y.npy').tolist()==['y'*(1+i//500) for i in range(3000)]
+
+@posix
+def test_killed(tmp_path):
+    "Killed again and again, at any moment; then it finishes"
+    p = python(writing, tmp_path, 0); assert p.communicate()[0].endswith('done\n'); check(tmp_path, 0)
+    r,starts,t = random.Random(0),[],.15
+    for k in range(12):
+        p = python(writing, tmp_path, 50)
+        starts.append(int(p.stdout.readline()))
+        time.sleep(r.random()*t)
+        p.send_signal(signal.SIGKILL)
+        out = p.communicate()[0]
+        if 'done' in out or (np.load(tmp_path/'X.npy')[0,0]==50 and not list(tmp_path.glob('*.publish'))): break
+        if not list(tmp_path.glob('*.publish')): check(tmp_path, 0) # the old pair, whole
+    else:
+        p = python(writing, tmp_path, 50); out = p.communicate()[0]; assert out.endswith('done\n')
+    check(tmp_path, 50)
+    assert any(starts), 'no run went on with the rows of another'
+    assert names(tmp_path)==['X.npy','y.npy']
+
+@posix
+@pytest.mark.parametrize('step', range(8))
+def test_killed_while_publishing(step, tmp_path):
+    "Killed before each system call that publishing is made of: the old pair, or the new one once the next writer has begun"
+    for f in ('X','y'): np.save(tmp_path/f'{f}.npy', [0])
+    code = '''
+        import os, signal, sys
+        from memmap_ts import part, write
+        left = int(sys.argv[2])
+        def deadly(f):
+            def g(*a, **k):
+                global left
+                if armed:
+                    if not left: os.kill(os.getpid(), signal.SIGKILL)
+                    left -= 1
+                return f(*a, **k)
+            return g
+        armed = False
+        for m in ('replace','fsync'): setattr(os, m, deadly(getattr(os, m)))
+        part.json.dump = deadly(part.json.dump)
+        w = write.MemmapWriter({k:f'{sys.argv[1]}/{k}.npy' for k in 'Xy'}, overwrite=True)
+        w.append(X=[1,2], y=[3,4])
+        publish = write._publish
+        def armed_publish(parts):
+            global armed
+            armed = True; publish(parts)
+        write._publish = armed_publish
+        w.close()
+        print('done')
+    '''
+    p = python(code, tmp_path, step)
+    out,err = p.communicate()
+    assert p.returncode==-signal.SIGKILL or step>=7 and 'done' in out, err
+    now = [np.load(tmp_path/f'{f}.npy').tolist() for f in 'Xy']
+    decided = step>=1 # the note is complete
+    if not decided: assert now==[[0],[0]]
+    fns = {k:tmp_path/f'{k}.npy' for k in 'Xy'}
+    with pytest.raises(FileExistsError): MemmapWriter(tmp_path/'y.npy') # finishes what was decided, then finds the files
+    assert [np.load(f).tolist() for f in fns.values()]==([[1,2],[3,4]] if decided else [[0],[0]])
+    with pytest.raises(FileExistsError): MemmapWriter(fns)
+    assert not _note(fns.values()).exists()
+    with MemmapWriter(fns, overwrite=True) as w: w.append(X=[5], y=[6])
+    assert names(tmp_path)==['X.npy','y.npy']
+
+@posix
+def test_ctrl_c(tmp_path):
+    p = python('''
+        import sys, time, numpy as np
+        from memmap_ts.write import to_memmap
+        def slow():
+            for i in range(1000): print(i, flush=True); yield np.zeros((1000,100)); time.sleep(.02)
+        to_memmap(slow(), sys.argv[1]+'/a.npy', progress=False)
+    ''', tmp_path)
+    for _ in range(3): p.stdout.readline()
+    p.send_signal(signal.SIGINT)
+    assert 'KeyboardInterrupt' in p.communicate()[1]
+    assert names(tmp_path)==[]
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A tmpfs of 4 MB"
+    d = tmp_path/'small'
+    d.mkdir()
+    r = subprocess.run(['mount','-t','tmpfs','-o','size=4m','tmpfs',d], capture_output=True, text=True) if sys.platform.startswith('linux') else None
+    if r is None or r.returncode: pytest.skip(f"can't mount a tmpfs, which needs root on Linux: {r and r.stderr.strip()}")
+    yield d
+    subprocess.run(['umount',d], check=True)
+
+def test_full_disk(small_disk):
+    old = np.arange(1000)
+    np.save(small_disk/'X.npy', old)
+    for resume in (False, True):
+        with pytest.raises(OSError) as e, MemmapWriter({'X':small_disk/'X.npy', 'y':small_disk/'y.npy'}, overwrite=True, resume=resume) as w:
+            for i in range(100): w.append(X=np.full((100,100), i), y=np.full(100, i))
+        assert e.value.errno==errno.ENOSPC
+        np.testing.assert_array_equal(np.load(small_disk/'X.npy'), old)
+        assert names(small_disk)==['X.npy']+['X.npy.part','y.npy.part']*resume
+    with MemmapWriter({'X':small_disk/'X.npy', 'y':small_disk/'y.npy'}, overwrite=True, resume=True) as w:
+        assert 0 < w.rows == w.rows//100*100
+        n = w.rows//100
+    assert np.load(small_disk/'X.npy')[:,5].tolist()==[i for i in range(n) for _ in range(100)]
+    with pytest.raises(OSError), MemmapWriter(small_disk/'s.npy') as w: # while strings become wider
+        w.append(['a']*100_000); w.append(['b'*20])
+    assert 's.npy' not in names(small_disk) and not [n for n in names(small_disk) if 'part' in n]
