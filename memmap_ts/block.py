@@ -7,7 +7,7 @@ __all__ = ['RowsToTSTensor', 'MemmapBlock', 'SeriesTuple', 'RowsTogether', 'Cate
            'MultiCategorizeRows', 'EncodedRows']
 
 # %% ../nbs/03_block.ipynb #28487317
-import warnings
+import warnings, zlib
 import numpy as np
 import torch
 from plum import dispatch
@@ -80,11 +80,36 @@ class RowsTogether(ItemTransform):
     def encodes(self, o): return self.typ(compose_tfms(o[k], fs) for k,fs in self.parts)
 
 # %% ../nbs/03_block.ipynb #8daeb863
+class _Steps:
+    "A target that is an array, to be drawn into the plot of its series"
+    def __init__(self, o): self.o = o
+    def show(self, ctx, style='--', **kwargs):
+        o = self.o
+        if o.dtype.kind=='f': # what comes after the series
+            start = ctx.lines[0].get_xdata()[-1]+1
+            ctx.set_prop_cycle(None)
+            ctx.set_xlim(0, start+o.shape[-1]-1)
+            ctx.plot(start+np.arange(o.shape[-1]), np.atleast_2d(o).reshape(-1, o.shape[-1]).T, style)
+        else: # a class for each step
+            cuts = [0,*np.flatnonzero(o[1:]!=o[:-1])+1,len(o)]
+            for a,b in zip(cuts, cuts[1:]):
+                ctx.axvspan(a-.5, b-.5, color=f'C{zlib.crc32(str(o[a]).encode())%10}', alpha=.15, lw=0)
+                ctx.text(a, 1, str(o[a]), transform=ctx.get_xaxis_transform(), va='top', fontsize=8)
+        return ctx
+
+def _titles(true, pred):
+    "What stands above a result, and in which colour"
+    if not isinstance(true, np.ndarray): return f'True: {true}\nPred: {pred}','green' if str(true)==str(pred) else 'red'
+    if true.dtype.kind=='f': return 'True: dashed\nPred: dotted','black'
+    return f'{(true==pred).mean():.0%} of steps right','black'
+
+# %% ../nbs/03_block.ipynb #ac0236d3
 @dispatch
 def show_batch(x:TSTensor|SeriesTuple, y, samples, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
     n = min(len(samples), max_n)
     ncols = min(ncols, n)
     if ctxs is None: ctxs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*3.2), **kwargs)
+    samples = samples.map(lambda s: tuple(_Steps(o) if type(o) is np.ndarray else o for o in s))
     return get_show_batch_func(object)(x, y, samples, ctxs=ctxs, max_n=n)
 
 @dispatch
@@ -93,8 +118,9 @@ def show_results(x:TSTensor|SeriesTuple, y, samples, outs, ctxs=None, max_n=9, n
     ncols = min(ncols, n)
     if ctxs is None: ctxs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*3.5), **kwargs)
     for ctx,sample,out in zip(ctxs, samples, outs):
-        true,pred = sample[-1],out[0]
-        sample[0].show(ctx=ctx, title=f'True: {true}\nPred: {pred}', title_color='green' if str(true)==str(pred) else 'red')
+        title,color = _titles(sample[-1], out[0])
+        sample[0].show(ctx=ctx, title=title, title_color=color)
+        if isinstance(out[0], np.ndarray): _Steps(sample[-1]).show(ctx); _Steps(out[0]).show(ctx, ':')
     return ctxs
 
 @dispatch

@@ -61,9 +61,12 @@ class _Column:
     def _cut(self, f):
         "Take rows from a view of the array, kept with its readers"
         views = self.items._readers
-        if (self.k,f) not in views: views[self.k,f] = Items([f.encodes_batch(self.items._rows[self.k])])
-        self.items,self.k = views[self.k,f]._new(self.items.idxs),0
-        if not f.is_view: self.fs.insert(0, f)
+        if (self.k,f) not in views:
+            v,rest = f.view(self.items.arrays[self.k])
+            views[self.k,f] = Items([v]),rest
+        (items,rest),self.k = views[self.k,f],0
+        self.items = items._new(self.items.idxs)
+        if rest: self.fs.insert(0, rest)
 
     def readers(self): return [r for k in self.ks if (r := self.items._reader(k))]
 
@@ -245,7 +248,7 @@ def _sample(x):
 
 def _idle(f, o):
     "Does transform `f` leave the elements of sample `o` alone? (`ToTensor` does what it is told for each type.)"
-    return f.name=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in o))
+    return f.name=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in _flat(o)))
 
 @patch
 def _whole(self:MemmapDL, xs):
@@ -469,8 +472,8 @@ def new(self:MemmapDL,
 ):
     "A loader like this one with some arguments changed"
     if cls is None or issubclass(cls, MemmapDL):
-        same = dataset is None or dataset is self.dataset
-        kwargs = merge({'seed':self.seed, 'prefetch':self.prefetch, 'cache':self.cache, 'sampler':self.sampler if same else None}, kwargs)
+        keep = (dataset is None or dataset is self.dataset) and kwargs.get('shuffle') is not False # `get_preds` asks so for all samples, each once
+        kwargs = merge({'seed':self.seed, 'prefetch':self.prefetch, 'cache':self.cache, 'sampler':self.sampler if keep else None}, kwargs)
     res = TfmdDL.new(self, dataset, cls, **kwargs)
     for k in ('_shapes','_row_shapes','_n_x','_dense'): setattr(res, k, getattr(self, k))
     if isinstance(res, MemmapDL) and res.dataset is self.dataset: res._cached = self._cached

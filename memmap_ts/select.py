@@ -6,6 +6,7 @@
 __all__ = ['RandomRows', 'WeightedRows', 'Select']
 
 # %% ../nbs/07_select.ipynb #9cf86b93
+from copy import copy
 from math import prod
 import numpy as np
 from fasttransform import Transform
@@ -74,9 +75,14 @@ class Select(Transform):
     ):
         if len(shape)!=3: raise ValueError(f"X has shape {tuple(shape)}: sel_vars and sel_steps take parts of (samples, vars, steps)")
         self.sel_vars,self.sel_steps = _part(sel_vars, shape[1], 'sel_vars'),_part(sel_steps, shape[2], 'sel_steps')
-        self.shape = len(np.arange(shape[1])[self.sel_vars]),len(np.arange(shape[2])[self.sel_steps])
-        self.is_view = isinstance(self.sel_vars, slice) and isinstance(self.sel_steps, slice)
-        self.small = prod(self.shape)*8<=prod(shape[1:])
+        self.slices = tuple(o if isinstance(o, slice) else slice(None) for o in (self.sel_vars,self.sel_steps))
+        self.small = prod(len(range(n)[o]) for n,o in zip(shape[1:], self.slices))*8<=prod(shape[1:])
 
     def encodes(self, o): return self.encodes_batch(o)
     def encodes_batch(self, rows): return rows[...,self.sel_vars,:][...,self.sel_steps]
+
+    def view(self, a):
+        "The view of array `a` that the slices take, and what is left to do with its rows: a `Select` of the lists, or None"
+        rest = copy(self)
+        rest.sel_vars,rest.sel_steps = (slice(None) if isinstance(o, slice) else o for o in (self.sel_vars,self.sel_steps))
+        return a[(slice(None),*self.slices)],None if isinstance(rest.sel_vars, slice) and isinstance(rest.sel_steps, slice) else rest
