@@ -139,3 +139,12 @@ def test_ten_million_rows():
     r = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True)
     assert r.returncode==0, r.stderr
     assert int(r.stdout)<80e6
+
+def test_predictions_of_training_rows():
+    "`get_preds` of the training set: every row once, in their order, whatever training draws"
+    class Same(torch.nn.Module):
+        def forward(self, x): return x[:,0,0]
+    for kw in (dict(weights=np.ones(100)), dict(partial_n=7), dict(sampler=[3,1])):
+        dls = TSDataLoaders.from_memmap(np.arange(100, dtype='f4')[:,None,None], np.arange(100.), splits=(range(80),range(80,100)), **kw)
+        p,t = Learner(dls, Same(), loss_func=torch.nn.MSELoss()).get_preds(ds_idx=0)
+        assert p.tolist()==t.tolist()==list(range(80))
