@@ -10,18 +10,21 @@ import inspect, warnings
 from copy import copy
 import numpy as np
 import torch
-from fastcore.xtras import is_listy
 from fastcore.foundation import L
 from fastcore.meta import delegates
-from fastai.data.block import DataBlock, MultiCategoryBlock, TransformBlock
+from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import Datasets, TfmdLists
-from fastai.data.transforms import Categorize, EncodedMultiCategorize, ItemGetter, MultiCategorize, OneHotEncode, RegressionSetup
+from fastai.data.transforms import ItemGetter
+from fastai.torch_core import TensorBase
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data import core as tsai
-from .read import as_idxs, idx_dtype, gather
+    from tsai.data.core import TSTensor
+from .read import as_idxs, idx_dtype
 from .items import Items, itemify, _array
-from .block import MemmapBlock, CategorizeRows, EncodedRows, MultiCategorizeRows, OneHotRows, RegressRows
+from .select import RandomRows, Select, WeightedRows
 from .load import MemmapDL, _dl_args, _known, _new_items
+from .block import MemmapBlock, RowsTogether, RowsToTSTensor
+from .targets import _target_block, _targets, _weights
 
 # %% ../nbs/05_dls.ipynb #f1db683c
 def _many(o): return isinstance(o, slice) or (hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set)))
@@ -54,64 +57,6 @@ def _random_splits(n, valid_pct, seed):
     res = [rows[cut:],rows[:cut]]
     for r in res: r.sort()
     return res
-
-# %% ../nbs/05_dls.ipynb #e3d6c95c
-def _infer_tfms(y):
-    "Target transforms for `y`"
-    if not isinstance(y, np.ndarray) or y.dtype.kind=='O':
-        if is_listy(y[0]): return MultiCategoryBlock().type_tfms
-        if not isinstance(y[0], (str,bytes,bool,int,np.integer)): raise TypeError(f"can't tell what to predict from a y of {type(y[0]).__name__}: make it an array of numbers or strings, or pass `y_block`")
-        return [Categorize()]
-    if y.dtype.kind=='f': return [RegressionSetup()]
-    if y.dtype.kind not in 'biuUS': raise TypeError(f"can't tell what to predict from a y of {y.dtype}: pass `y_block` or `tfms`")
-    if y.ndim>1: raise ValueError(f"y of shape {y.shape} and dtype {y.dtype} may be one-hot classes or a class for each step: pass `y_block=MultiCategoryBlock(encoded=True, vocab=…)` or `tfms`, or make y floats for regression")
-    return [Categorize()]
-
-def _tsai2rows(t):
-    "Target transform `t` of fastai or tsai, or ours that does the same for many rows at once"
-    if type(t) in (Categorize,CategorizeRows,tsai.TSClassification):
-        res = CategorizeRows(sort=t.sort, add_na=getattr(t, 'add_na', False))
-        res.vocab = t.vocab
-        return res
-    if type(t) in (RegressionSetup,tsai.ToFloat): return RegressRows(c=getattr(t, 'c', None))
-    for old,new in ((OneHotEncode,OneHotRows), (MultiCategorize,MultiCategorizeRows), (EncodedMultiCategorize,EncodedRows)):
-        if type(t) is old:
-            res = object.__new__(new)
-            res.__dict__.update(t.__dict__)
-            return res
-    return t
-
-# %% ../nbs/05_dls.ipynb #31706c7e
-def _chunks(y, rows, size=2**17):
-    for i in range(0, len(rows), size): yield rows[i:i+size], gather(y, rows[i:i+size]) if isinstance(y, np.ndarray) else [y[j] for j in rows[i:i+size]]
-
-def _labels(y, rows):
-    "The different labels of `rows`, and how often each comes"
-    res = {}
-    for _,ls in _chunks(y, rows):
-        if isinstance(ls, np.ndarray) and ls.dtype.kind!='O': ls,ns = (o.tolist() for o in np.unique(ls, return_counts=True))
-        else: ns = [1]*len(ls)
-        for l,n in zip(ls,ns): res[l] = res.get(l,0)+n
-    return res
-
-def _setup_labels(tfm, y, splits):
-    "Give `tfm` the training labels as vocab; check that there are no others"
-    train,*rest = [_labels(y, s) for s in splits]
-    if none := [l for l in train if l is None or l!=l]: raise ValueError(f"{sum(train[l] for l in none):,} training rows have no label ({none[0]}): leave them out of `splits`, or give them one")
-    if tfm.vocab is None: tfm.vocab = Categorize(list(train), sort=tfm.sort, add_na=tfm.add_na).vocab
-    else: rest = [train,*rest]
-    if tfm.add_na: return
-    for ls in rest:
-        odd = [l for l in ls if l not in tfm.vocab.o2i]
-        if odd: raise ValueError(f"{sum(ls[l] for l in odd):,} rows outside the training split have a label that is not among the {len(tfm.vocab)} classes: {odd[:5]}. "
-                                 "Put samples of it in the training split, leave those rows out of `splits`, or give all classes: y_block=CategoryBlock(vocab=[…])")
-
-def _check_finite(y, splits):
-    if not isinstance(y, np.ndarray) or y.dtype.kind!='f' or y.ndim>2: return
-    for s in splits:
-        for rows,v in _chunks(y, s):
-            bad = ~np.isfinite(v).reshape(len(v),-1).all(1)
-            if bad.any(): raise ValueError(f"y is {v[bad.argmax()]} in row {rows[bad.argmax()]} (and {bad.sum()-1} more of the {len(v):,} rows looked at are not finite): such a loss would spoil the model. Leave those rows out of `splits`: np.flatnonzero(np.isfinite(y)) are the good ones")
 
 # %% ../nbs/05_dls.ipynb #c57614a8
 class _Lists(TfmdLists):
@@ -148,48 +93,68 @@ def _series(X):
     if X.ndim<2: raise ValueError(f"X has shape {X.shape}: it needs to be (samples, vars, steps), or (samples, steps) for one variable")
     return X[:,None] if X.ndim==2 else X
 
-def _targets(y):
-    if y is None: return None
-    y = _array(y)
-    if not isinstance(y, np.ndarray) and not (len(y) and is_listy(y[0])): y = np.asarray(y)
-    return y[:,0] if isinstance(y, np.ndarray) and y.ndim==2 and y.shape[1]==1 and y.dtype.kind!='f' else y
+def _inputs(X):
+    "The arrays of one input, or of a tuple of several: series, or features that belong to a whole series"
+    if not isinstance(X, tuple): return [_series(X)]
+    if not X: raise ValueError("X is an empty tuple: pass an array, or a tuple of arrays for a model of several inputs")
+    res = [_array(o) for o in X]
+    res = [o if isinstance(o, np.ndarray) else np.asarray(o) for o in res]
+    return [_series(o) if o.ndim>2 else _series(o[:,None] if o.ndim==1 else o)[:,0] for o in res]
 
-def _blocks(y, splits, dtype, tfms, y_block):
-    "Blocks of X and y, with target transforms that are set up and checked"
-    if tfms is not None and not isinstance(tfms, (list,tuple,L)): raise TypeError(f"tfms={tfms!r}: pass [transforms of X, transforms of y]; transforms of a batch, such as TSStandardize, go to batch_tfms")
-    if not (y_block is None or callable(y_block) or isinstance(y_block, TransformBlock)): raise TypeError(f"y_block={y_block!r}: pass a block, e.g. CategoryBlock, RegressionBlock or MultiCategoryBlock")
-    if tfms is not None and y_block is not None: raise ValueError("both tfms and y_block say what to predict: pass one")
-    x_tfms,y_tfms = [L(t) for t in [*(tfms or []),None,None][:2]]
-    x_block = MemmapBlock(dtype=dtype)
-    x_block.type_tfms = x_block.type_tfms + x_tfms
-    if y is None: return [x_block]
-    res = TransformBlock() if y_block is None else copy(y_block() if callable(y_block) else y_block)
-    res.type_tfms = L(_tsai2rows(t() if isinstance(t, type) else t) for t in (y_tfms or res.type_tfms or _infer_tfms(y)))
-    for t in res.type_tfms:
-        if type(t) is CategorizeRows: _setup_labels(t, y, splits)
-        if type(t) is RegressRows: _check_finite(y, splits)
-    return [x_block,res]
+def _x_block(Xs, dtype, tfms, sel_vars, sel_steps, several):
+    "Block and getter of the input"
+    dtypes = list(dtype) if isinstance(dtype, (tuple,list)) else [dtype]*len(Xs)
+    if len(dtypes)!=len(Xs): raise ValueError(f"dtype has {len(dtypes)} elements for {len(Xs)} inputs: pass one, or one for each")
+    sel = [] if sel_vars is None and sel_steps is None else [Select(Xs[0].shape, sel_vars, sel_steps)]
+    parts = [(k, [*([] if k else sel), RowsToTSTensor(d, TSTensor if x.ndim>2 else TensorBase)]) for k,(x,d) in enumerate(zip(Xs, dtypes))]
+    if several and tfms: raise ValueError("tfms[0] would transform one input of several: use item_tfms or batch_tfms, which look for its type")
+    if several: return TransformBlock(dl_type=MemmapDL),RowsTogether(parts)
+    return TransformBlock(type_tfms=[*parts[0][1], *tfms], dl_type=MemmapDL),ItemGetter(0)
 
 # %% ../nbs/05_dls.ipynb #2650fa8b
 _set_here = {'dataset','after_item','before_batch','after_batch','do_setup','indexed','verbose'} # of `MemmapDL`, given by the factory
 _factory_args = _dl_args-_set_here
 
+def _split_tfms(tfms):
+    "Transforms of X and of y"
+    if tfms is None: return [],None
+    if not isinstance(tfms, (list,tuple,L)): raise TypeError(f"tfms={tfms!r}: pass [transforms of X, transforms of y]; transforms of a batch, such as TSStandardize, go to batch_tfms")
+    x,y = [L(t) for t in [*tfms,None,None][:2]]
+    return list(x),y
+
+def _X_y(o, n):
+    "Inputs and targets of what `test_dl` got, for a model of `n` inputs"
+    if not isinstance(o, tuple): return o,None
+    return o if isinstance(o[0], tuple) or (n==1 and len(o)==2) else (o[:n], o[n] if len(o)>n else None)
+
+def _sampler(sampler, weights, partial_n, shuffle, y, splits, n):
+    "What decides which training rows an epoch has; None for all of them"
+    if weights is None and partial_n is None: return sampler
+    if sampler is not None: raise ValueError("a sampler says itself which rows come, and how many: leave out weights and partial_n")
+    if not shuffle: raise ValueError("weights and partial_n draw rows at random: leave out shuffle=False")
+    return RandomRows(len(splits[0]), partial_n) if weights is None else WeightedRows(_weights(weights, y, splits[0], n), partial_n)
+
 class TSDataLoaders(tsai.TSDataLoaders):
     "tsai's `TSDataLoaders`, with factories for arrays on disk"
     @classmethod
-    @delegates(MemmapDL.__init__, but=list(_set_here))
+    @delegates(MemmapDL.__init__, but=[*_set_here,'sampler'])
     def from_memmap(cls,
-        X, # Series: array on disk or in RAM, or path of a `.npy` file, of shape (samples, vars, steps) or (samples, steps)
+        X, # Series: array on disk or in RAM, or path of a `.npy` file, of shape (samples, vars, steps) or (samples, steps); a tuple of arrays for a model of several inputs
         y=None, # Targets: array, list or path, one for each sample; None for unlabelled samples
         splits=None, # (train, valid, …) row numbers, masks or slices, or a fastai splitter; default random by `valid_pct`
         valid_pct:float=0.2, # Share of the samples to validate on, if `splits` is not given
         seed:int=None, # Of the random split, and of the order of the epochs; default as `set_seed` has it
+        sel_vars=None, # Variables to take: integer, slice, mask or list; default all
+        sel_steps=None, # Steps to take, in the same way
         tfms=None, # [transforms of X, transforms of y], as in tsai
         y_block:TransformBlock=None, # What to predict, as in fastai; default inferred from `y`
         item_tfms=None, # Transforms of one sample
         batch_tfms=None, # Transforms of a batch, on `device`
-        dtype='float32', # Of the input the model gets, whatever is on disk; None: integers as they are
-        bs:int=64, # Size of batch
+        dtype='float32', # Of the input the model gets, whatever is on disk; None: integers as they are; a tuple for several inputs
+        weights=None, # How often to draw each row of `X` for training: numbers, or 'balanced' for every class equally often
+        partial_n=None, # Training rows in an epoch, others each time: a count, or a share as a float
+        sampler=None, # Order of the training rows, as positions in their split: a list, a PyTorch `Sampler`, or a function of a random generator
+        bs:int=64, # Size of batch, or [training, validation]
         val_bs:int=None, # Size of validation batch, default `bs`
         shuffle:bool=True, # Shuffle the training samples in each epoch?
         drop_last:bool=None, # Leave out the last training batch if it is incomplete, default as `shuffle`
@@ -199,15 +164,21 @@ class TSDataLoaders(tsai.TSDataLoaders):
     ):
         "Loaders from arrays; nothing of `X` is loaded"
         _known(kwargs, _factory_args|set(inspect.signature(cls.from_memmap).parameters)-{'kwargs'}, 'TSDataLoaders.from_memmap')
-        X,y = _series(X), _targets(y)
-        items = itemify(X) if y is None else itemify(X, y)
+        if isinstance(bs, (list,tuple)):
+            if len(bs)!=2 or val_bs is not None: raise ValueError(f"bs={bs!r}, val_bs={val_bs!r}: pass one number to each, or bs=[training, validation]")
+            bs,val_bs = bs
+        Xs,y = _inputs(X),_targets(y)
+        items = itemify(*Xs) if y is None else itemify(*Xs, y)
         if not len(items): raise ValueError("X has no rows: there is nothing to train on")
         if callable(splits): splits = splits(items)
         splits = _random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
-        blocks = _blocks(y, splits, dtype, tfms, y_block)
-        dblock = _DataBlock(blocks, getters=[ItemGetter(i) for i in range(len(blocks))], n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
+        x_tfms,y_tfms = _split_tfms(tfms)
+        blocks,getters = map(list, zip(_x_block(Xs, dtype, x_tfms, sel_vars, sel_steps, isinstance(X, tuple))))
+        if y is not None: blocks.append(_target_block(y, splits, y_tfms, y_block)); getters.append(ItemGetter(len(Xs)))
+        dblock = _DataBlock(blocks, getters=getters, n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
         dblock.dls_type = cls
-        return cls.from_dblock(dblock, items, path=path, bs=bs, val_bs=val_bs, shuffle=shuffle, drop_last=drop_last, device=device, seed=seed, **kwargs)
+        dl_kwargs = [{'sampler':_sampler(sampler, weights, partial_n, shuffle, y, splits, len(items))}] + [{}]*(len(splits)-1)
+        return cls.from_dblock(dblock, items, path=path, bs=bs, val_bs=val_bs, shuffle=shuffle, drop_last=drop_last, device=device, seed=seed, dl_kwargs=dl_kwargs, **kwargs)
 
     @classmethod
     def from_files(cls,
@@ -237,9 +208,9 @@ class TSDataLoaders(tsai.TSDataLoaders):
         dl = self.valid
         if not isinstance(test_items, Items):
             if isinstance(test_items, list): test_items = itemify(*map(list, zip(*test_items))) if isinstance(test_items[0], tuple) else itemify(test_items)
-            else: test_items = _new_items(*(test_items if isinstance(test_items, tuple) else (test_items,None)), dl._row_shapes)
-        if with_labels and len(test_items.arrays)==1: raise ValueError("with_labels=True needs the labels: pass (X, y)")
-        if not with_labels: test_items = Items(test_items.arrays[:dl.n_inp], test_items.idxs)
+            else: test_items = _new_items(*_X_y(test_items, dl._n_x), dl._row_shapes)
+        if with_labels and len(test_items.arrays)<=dl._n_x: raise ValueError("with_labels=True needs the labels: pass (X, y)")
+        if not with_labels: test_items = Items(test_items.arrays[:dl._n_x], test_items.idxs)
         return dl.new_dl(test_items, bs=bs or dl.bs, **kwargs)
 
 TSDataLoaders.from_files = delegates(to=TSDataLoaders.from_memmap, but=['X','y'])(TSDataLoaders.from_files)
