@@ -23,7 +23,7 @@ def as_idxs(
 ) -> np.ndarray: # Indices in 0…n-1
     "`idxs` as an array of row numbers; `IndexError` if one is out of range"
     if isinstance(idxs, slice): return np.arange(*idxs.indices(n))
-    a = np.asarray(idxs if hasattr(idxs,'__array__') else list(idxs))
+    a = np.arange(idxs.start, idxs.stop, idxs.step) if isinstance(idxs, range) else np.asarray(idxs if hasattr(idxs,'__array__') else list(idxs))
     if a.ndim != 1: raise IndexError(f"{what}: one list of row numbers is needed, got an array of shape {a.shape}")
     if a.dtype==bool:
         if len(a)!=n: raise IndexError(f"{what}: a mask of {len(a):,} booleans for {n:,} rows; it needs one for each")
@@ -171,7 +171,21 @@ def hint(self:RowReader, idxs):
         self._willneed(np.unique(np.concatenate([at, at+self.row-1])//_page)*_page, _page)
     else: self._willneed(self.off+np.sort(missing).astype('int64')*self.row, self.row)
 
-# %% ../nbs/01_read.ipynb #775e4545
+# %% ../nbs/01_read.ipynb #2b8ca847
+@patch
+def hint_bytes(self:RowReader, at, size):
+    "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
+    if self.fd is None or not len(at): return
+    self._look()
+    at = self.pad+at.astype('int64')
+    p = np.minimum(at[:,None]//_page+np.arange((size-2)//_page+2), (at[:,None]+size-1)//_page)
+    p = np.unique(p)
+    if self.truth: p = p[((self.bits[p>>3]>>(p&7).astype('u1'))&1)==0]
+    elif self.cached((at-self.pad+size//2)//self.row): return
+    for run in np.split(p, np.flatnonzero(np.diff(p)>1)+1):
+        if len(run): self._willneed(self.off-self.pad+run[:1]*_page, len(run)*_page)
+
+# %% ../nbs/01_read.ipynb #471b4844
 @patch
 def start(self:RowReader):
     "Before an epoch: map all pages at once if the array is in memory"
@@ -187,11 +201,16 @@ def _populate(self:RowReader):
     with ThreadPoolExecutor(torch.get_num_threads()) as pool: self.mapped = not any(pool.map(part, range(0, len(self.map), 2**26))) # not in an older kernel
 
 @patch
+def check(self:RowReader):
+    "`OSError` if the file is shorter than it was"
+    if self.fd is not None and os.fstat(self.fd).st_size < self.off+self.a.nbytes:
+        raise OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
+
+@patch
 def read(self:RowReader, idxs, out):
     "Copy rows `idxs` (checked) into `out`, of shape (len(idxs), *row) and the array's dtype"
     if self.src is None: return gather(self.a, idxs, out)
-    if self.fd is not None and os.fstat(self.fd).st_size < self.off+self.a.nbytes:
-        raise OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
+    self.check()
     words = out.reshape(-1).view('u1').view(self.words.dtype).reshape(len(idxs), self.words.shape[1])
     if self.mapped and os.getpid()==self.pid: torch.index_select( # OpenMP's threads do not survive a fork
         self.tensor, 0, torch.from_numpy(np.ascontiguousarray(idxs, 'int64')), out=torch.from_numpy(words))
