@@ -179,11 +179,11 @@ def hint_bytes(self:RowReader, at, size):
     self._look()
     at = self.pad+at.astype('int64')
     p = np.minimum(at[:,None]//_page+np.arange((size-2)//_page+2), (at[:,None]+size-1)//_page)
-    p = np.unique(p)
     if self.truth: p = p[((self.bits[p>>3]>>(p&7).astype('u1'))&1)==0]
     elif self.cached((at-self.pad+size//2)//self.row): return
-    for run in np.split(p, np.flatnonzero(np.diff(p)>1)+1):
-        if len(run): self._willneed(self.off-self.pad+run[:1]*_page, len(run)*_page)
+    if not p.size: return
+    p = np.unique(p)
+    for run in np.split(p, np.flatnonzero(np.diff(p)>1)+1): self._willneed(self.off-self.pad+run[:1]*_page, len(run)*_page)
 
 # %% ../nbs/01_read.ipynb #471b4844
 @patch

@@ -6,39 +6,12 @@
 __all__ = ['Windows', 'windows']
 
 # %% ../nbs/06_windows.ipynb #be5abeea
-import os, random, warnings
+import random
 import numpy as np
-import torch
 from fastcore.basics import patch
-from numpy.lib.stride_tricks import as_strided
-from .read import as_idxs, idx_dtype, RowReader, _page
-from .items import _array, _pack
-
-# %% ../nbs/06_windows.ipynb #2b8051f9
-def _steps(series, seq_first):
-    "`series` as an array of (steps, vars)"
-    a = _array(series)
-    a = a.view(np.ndarray) if isinstance(a, np.ndarray) else np.asarray(a)
-    if a.ndim not in (1,2): raise ValueError(f"a series of shape {a.shape}: one series is (steps, vars), or (steps,) for one variable. Many of (samples, steps, vars) are one as X.reshape(-1, vars), with groups=[steps]*samples")
-    if a.dtype.kind not in 'biuf': raise TypeError(f"a series of dtype {a.dtype}: it needs to be real numbers")
-    if not a.size: raise ValueError(f"a series of shape {a.shape} has no values")
-    a = a[:,None] if a.ndim==1 else a if seq_first else a.T
-    if min(a.strides)<0: raise ValueError("the series is a reversed view: pass it in the order it has in memory")
-    return a
-
-class _Series:
-    "A long series as (steps, vars), and the engine that reads it, shared by all windows of it"
-    def __init__(self, a): self.a,self._engine = a,None
-    def __reduce__(self): return _open_series, (_pack(self.a),)
-
-    def engine(self):
-        "`RowReader` of the bytes from the first value of the series to the last"
-        if self._engine is None:
-            size = sum((n-1)*s for n,s in zip(self.a.shape, self.a.strides))+self.a.itemsize
-            self._engine = RowReader(as_strided(self.a[0,:1].view('u1'), (size,), (1,)))
-        return self._engine
-
-def _open_series(a): return _Series(a if isinstance(a, np.ndarray) else a.open())
+from .read import as_idxs, idx_dtype
+from .items import _array
+from .series import Series, Stretch, StretchReader, _steps
 
 # %% ../nbs/06_windows.ipynb #1bbc4441
 def _group_runs(ids):
@@ -102,37 +75,17 @@ def _numbers(first, n):
     return res.astype(idx_dtype(int(res[-1])+1))
 
 # %% ../nbs/06_windows.ipynb #73c032c1
-def _stretch(i):
-    "Numbers `i` as first, step, count, and which of these are wanted if not all"
-    i = np.asarray(i)
-    d = np.diff(i)
-    if (d>0).all() and (d==d[:1]).all(): return int(i[0]), int(d[0]) if len(d) else 1, len(i), None
-    return int(i.min()), 1, int(i.max()-i.min())+1, i-i.min()
-
 class Windows:
     "Windows of a long series, or the steps that follow them: looks like an array, holds nothing"
     def __init__(self,
-        series:_Series, # What they are windows of
+        series:Series, # What they are windows of
         starts:_Starts, # Where they start
-        sel_vars, # Numbers of their variables
-        sel_steps, # Numbers of their steps, counted from where the window starts
+        stretch:Stretch, # What they have of the series
         squeeze:bool=False, # Leave out dimensions of size 1?
     ):
-        self.series,self.starts,self.sel_vars,self.sel_steps,self.squeeze = series,starts,np.asarray(sel_vars),np.asarray(sel_steps),squeeze
-        self.dtype,self.row_shape = series.a.dtype,tuple(o for o in (len(self.sel_vars),len(self.sel_steps)) if o>1 or not squeeze)
-        self._every,self._picks = self._view(series.a)
-
-    def _view(self, a):
-        "What windows lie in, one for each step of `a` they could start at, and what to pick of it"
-        (v0,dv,nv,vp),(s0,ds,ns,sp) = _stretch(self.sel_vars),_stretch(self.sel_steps)
-        st,sv = a.strides
-        return as_strided(a[s0:,v0:], (len(a)-s0-(ns-1)*ds, nv, ns), (st,dv*sv,ds*st), writeable=False), (vp,sp)
-
-    def _pick(self, x):
-        "The variables and steps that are wanted, of windows `x` (windows, vars, steps)"
-        vp,sp = self._picks
-        if vp is not None: x = x[:,vp]
-        return x if sp is None else x[:,:,sp]
+        self.series,self.starts,self.stretch,self.squeeze = series,starts,stretch,squeeze
+        self.dtype,self._every = series.a.dtype,stretch.view(series.a)
+        self.row_shape = tuple(o for o in (len(stretch.vars),len(stretch.steps)) if o>1 or not squeeze)
 
     def __len__(self): return len(self.starts)
     @property
@@ -147,16 +100,16 @@ class Windows:
         if isinstance(i, slice): i = range(*i.indices(n))
         if isinstance(i, range) and i.step<0: raise IndexError("windows stay in ascending order: itemify(X)[::-1] turns them round")
         if isinstance(i, range) and (not len(i) or 0<=i[0]<=i[-1]<n):
-            return Windows(self.series, self.starts.part(i), self.sel_vars, self.sel_steps, self.squeeze)
+            return Windows(self.series, self.starts.part(i), self.stretch, self.squeeze)
         if not isinstance(i, (int,np.integer)):
             i = as_idxs(i, n, 'window')
             return self.row_reader().read(i, np.empty((len(i), *self.row_shape), self.dtype))
         if not -n<=i<n: raise IndexError(f"window {i} is out of range for {n:,} windows")
         at = int(self.starts.at(i%n))
-        return self._pick(self._every[at:at+1]).reshape(self.row_shape)[()]
+        return self.stretch.pick(self._every[at:at+1]).reshape(self.row_shape)[()]
 
-    def row_reader(self): return _WindowReader(self)
-    def __reduce__(self): return Windows, (self.series, self.starts, self.sel_vars, self.sel_steps, self.squeeze)
+    def row_reader(self): return StretchReader(self.series, self.stretch, self.starts.at, len(self))
+    def __reduce__(self): return Windows, (self.series, self.starts, self.stretch, self.squeeze)
     def __array__(self, *args, **kwargs): raise TypeError(f"an array of all {len(self):,} windows would be loaded into memory: X[[…]] loads some of them")
     def __repr__(self): return f"Windows{self.shape} of {self.dtype}, of a series of {len(self.series.a):,} steps and {self.series.a.shape[1]} variable(s)"
 
@@ -193,8 +146,8 @@ def windows(
     ids,lo,hi = _group_bounds(groups, len(a))
     starts = _Starts(ids, lo, hi, lo+start, np.maximum((hi-lo-start-reach)//stride+1, 0), int(stride), reach)
     if not len(starts): raise ValueError(_too_short(a, window_len, reach, start, hi-lo, seq_first))
-    s = _Series(a)
-    return Windows(s, starts, xs, np.arange(window_len)), Windows(s, starts, ys, window_len-1+h, True) if len(ys) else None
+    s = Series(a)
+    return Windows(s, starts, Stretch(xs, np.arange(window_len))), Windows(s, starts, Stretch(ys, window_len-1+h), True) if len(ys) else None
 
 # %% ../nbs/06_windows.ipynb #eea29cf3
 def _check_horizon(h, window_len, xs, ys):
@@ -207,46 +160,6 @@ def _too_short(a, window_len, reach, start, n, seq_first):
     res = f"no window of {window_len} steps"+(f" with {reach-window_len} to predict" if reach>window_len else '')+(f", from step {start} on," if start else '')
     res += f" fits into {'a series' if len(n)==1 else f'any of {len(n):,} groups, the longest'} of {n.max():,} steps"
     return res+(f". Should it be {a.shape[1]:,} steps of {len(a):,} variables? Say so with seq_first={not seq_first}" if a.shape[1]>len(a) else '')
-
-# %% ../nbs/06_windows.ipynb #b4735594
-def _pieces(shape, strides, size):
-    "Offsets and size of the stretches of bytes that hold a window: gaps of less than a page are read along"
-    at = np.zeros(1, 'int64')
-    for s,n in sorted(zip(strides, shape)):
-        if s<=size+_page: size += (n-1)*s
-        else: at = (at[:,None]+np.arange(n)*s).reshape(-1)
-    return at,size
-
-class _WindowReader:
-    "Gathers windows, and tells the system ahead which ones"
-    def __init__(self, w):
-        self.w,self.engine = w,w.series.engine()
-        a = w.series.a
-        self.view,_ = w._view(np.ndarray(a.shape, a.dtype, self.engine.src, 0, a.strides))
-        self.at,self.size = _pieces(w._every.shape[1:], w._every.strides[1:], a.itemsize)
-        self.at += w._every.__array_interface__['data'][0]-a.__array_interface__['data'][0]
-        self.row,self.words = len(self.at)*self.size,None
-        if a.itemsize<=8 and self.view.flags.aligned and not any(s%a.itemsize for s in a.strides):
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore', UserWarning) # torch warns of read-only memory; it is only read
-                self.words = torch.from_numpy(self.view.view(f'i{a.itemsize}'))
-
-    @property
-    def mapped(self): return self.engine.mapped
-    def start(self): self.engine.start()
-    def hint(self, rows): self.engine.hint_bytes((self.w.starts.at(rows)[:,None]*self.w.series.a.strides[0]+self.at).reshape(-1), self.size)
-
-    def read(self, rows, out):
-        "Copy windows `rows` (checked) into `out`"
-        self.engine.check()
-        at = self.w.starts.at(rows)
-        whole = all(p is None for p in self.w._picks)
-        dst = out.reshape(len(at), *self.view.shape[1:]) if whole else np.empty((len(at), *self.view.shape[1:]), self.view.dtype)
-        if self.words is not None and self.mapped and os.getpid()==self.engine.pid: # as in `RowReader.read`
-            torch.index_select(self.words, 0, torch.from_numpy(at), out=torch.from_numpy(dst.view(f'i{dst.itemsize}')))
-        else: dst[...] = self.view[at]
-        if not whole: out[...] = self.w._pick(dst).reshape(out.shape)
-        return out
 
 # %% ../nbs/06_windows.ipynb #f55303a0
 def _cut(c, lo, hi):
