@@ -35,7 +35,7 @@ def _group_bounds(groups, n):
         return np.asarray(g[lo]), lo, np.append(lo[1:], n)
     if g.ndim==1 and g.dtype.kind in 'iu' and (g>=0).all() and g.sum()==n:
         hi = np.cumsum(g, dtype='int64')
-        return np.arange(len(g)), hi-g, hi
+        return np.arange(len(g)), np.append(0, hi[:-1]), hi
     raise ValueError(f"groups of shape {g.shape} and dtype {g.dtype} for {n:,} steps: pass an id for each step, or the groups' lengths, which add up to the number of steps")
 
 # %% ../nbs/06_windows.ipynb #38c2834e
@@ -43,7 +43,8 @@ class _Starts:
     "Where windows start: `n[g]` of them from step `first[g]` on, one every `stride` steps, in group `g` of steps `lo[g]` to `hi[g]`"
     def __init__(self, ids, lo, hi, first, n, stride, reach):
         self.ids,self.lo,self.hi,self.first,self.n,self.stride,self.reach = ids,lo,hi,first,n,stride,reach
-        self.ends = np.cumsum(n)
+        self.ends = np.cumsum(n, dtype='int64')
+        self.before = self.ends-n
 
     def __len__(self): return int(self.ends[-1])
 
@@ -51,19 +52,18 @@ class _Starts:
         "First steps of windows `i`"
         i = np.asarray(i).astype('int64', copy=False)
         g = np.searchsorted(self.ends, i, 'right')
-        return self.first[g]+(i-(self.ends-self.n)[g])*self.stride
+        return self.first[g]+(i-self.before[g])*self.stride
 
     def part(self, r):
         "The windows of `r`, an ascending range"
-        before = self.ends-self.n
-        i,j = (-(-(np.clip(o, r.start, r.stop)-r.start)//r.step) for o in (before,self.ends)) # places in `r` where a group begins and ends
-        return _Starts(self.ids, self.lo, self.hi, self.first+(r.start+i*r.step-before)*self.stride, j-i, self.stride*r.step, self.reach)
+        i,j = (-(-(np.clip(o, r.start, r.stop)-r.start)//r.step) for o in (self.before,self.ends)) # places in `r` where a group begins and ends
+        return _Starts(self.ids, self.lo, self.hi, self.first+(r.start+i*r.step-self.before)*self.stride, j-i, self.stride*r.step, self.reach)
 
     def within(self, lo, hi):
         "Numbers of the windows that lie in steps `lo` to `hi` of their group"
         i = np.clip(-((self.first-lo)//self.stride), 0, self.n)
         j = np.clip((hi-self.reach-self.first)//self.stride+1, i, self.n)
-        return _numbers(self.ends-self.n+i, j-i)
+        return _numbers(self.before+i, j-i)
 
 def _numbers(first, n):
     "The `n[g]` numbers from `first[g]` on: a range if they can be one"
@@ -210,7 +210,7 @@ def split_by_group(self:Windows,
         if len(odd := np.setdiff1d(ids, s.ids[some])): raise ValueError(f"valid: {odd[:5].tolist()} are not ids of groups that have windows")
         mask = np.isin(s.ids, ids)
         if mask[some].all(): raise ValueError("valid has all groups that have windows: there is nothing to train on")
-    return [_numbers(s.ends-s.n, s.n*m) for m in (~mask,mask)]
+    return [_numbers(s.before, s.n*m) for m in (~mask,mask)]
 
 # %% ../nbs/06_windows.ipynb #db754d2a
 @patch

@@ -59,7 +59,8 @@ def spans(o):
 
 def made(o):
     n = sum(o['lengths'])
-    groups = np.repeat(np.arange(len(o['lengths'])), o['lengths']) if o['by_id'] else o['lengths']
+    by_id = o['by_id'] or len(o['lengths'])==n # as many numbers as steps are ids
+    groups = np.repeat(np.arange(len(o['lengths'])), o['lengths']) if by_id else o['lengths']
     return windows(np.arange(2*n).reshape(n,2), o['window_len'], o['stride'], o['horizon'], groups=groups, start=o['start'])
 
 @settings(max_examples=200, deadline=None)
