@@ -20,7 +20,7 @@ with warnings.catch_warnings(): # tsai turns UserWarning off for the whole proce
     from tsai.data import core as tsai
     from tsai.data.core import TSTensor
 from .read import as_idxs, idx_dtype
-from .items import Items, itemify, _array
+from .items import Items, itemify, _array, _is_array
 from .select import RandomRows, Select, WeightedRows
 from .load import MemmapDL, _dl_args, _known, _new_items
 from .block import MemmapBlock, RowsTogether, RowsToTSTensor
@@ -29,24 +29,36 @@ from .targets import _target_block, _targets, _weights
 # %% ../nbs/05_dls.ipynb #f1db683c
 def _many(o): return isinstance(o, slice) or (hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set)))
 
+def _split_rows(s, n, what):
+    "Rows of one set: a range where it can be one (that takes no room), else an array of the smallest type"
+    if isinstance(s, slice): s = range(*s.indices(n))
+    if isinstance(s, range) and len(s) and s.step==1 and s[0]>=0 and s[-1]<n: return s
+    return as_idxs(s, n, what).astype(idx_dtype(n), copy=False)
+
+def _common(a, b, n):
+    "Rows that are in both `a` and `b`"
+    if isinstance(a, range) and isinstance(b, range): return range(max(a.start,b.start), min(a.stop,b.stop))
+    a,b,mask = np.asarray(a),np.asarray(b),np.zeros(n, bool)
+    mask[a] = True
+    return b[mask[b]]
+
 def check_splits(
     splits, # Row numbers, masks or slices: (train, valid, …), or just train
     n:int, # Number of rows
-) -> list: # An array of row numbers for each set; the second is empty if there is no validation
-    "`splits` as arrays of rows, or an error that says what is wrong with them"
+) -> list: # An array of row numbers, or a range, for each set; the second is empty if there is no validation
+    "`splits` as row numbers, or an error that says what is wrong with them"
     if not _many(splits): raise TypeError(f"splits is {type(splits).__name__}: pass (train, valid) row numbers")
     if isinstance(splits, (slice,range)) or not len(splits) or not _many(splits[0]): splits = (splits,)
     if len(splits)==2 and splits[1] is None: splits = splits[:1]
     if not isinstance(splits[0], (slice,range)) and len(splits[0]) and _many(next(iter(splits[0]))):
         raise ValueError("splits has folds in it: pass one of them, e.g. splits=splits[0]")
-    res = [as_idxs(s, n, f'splits[{i}]: row').astype(idx_dtype(n), copy=False) for i,s in enumerate(splits)]
+    res = [_split_rows(s, n, f'splits[{i}]: row') for i,s in enumerate(splits)]
     for i,s in enumerate(res):
         if not len(s): raise ValueError(f"splits[{i}] is empty: "+('there is nothing to train on' if i==0 else 'to train without validation pass splits=(train,)'))
-    train = np.zeros(n, bool); train[res[0]] = True
     for i,s in enumerate(res[1:], 1):
-        both = s[train[s]]
+        both = _common(res[0], s, n)
         if len(both): raise ValueError(f"splits[{i}] has {len(both):,} of the training rows (first {both[0]}): a row can be in one of them only")
-    return res if len(res)>1 else res+[np.empty(0, res[0].dtype)]
+    return res if len(res)>1 else res+[np.empty(0, idx_dtype(n))]
 
 # %% ../nbs/05_dls.ipynb #2672bd93
 def _random_splits(n, valid_pct, seed):
@@ -88,7 +100,7 @@ class _DataBlock(DataBlock):
 def _series(X):
     "`X` as an array of (samples, vars, steps)"
     X = _array(X)
-    if not isinstance(X, np.ndarray): X = np.asarray(X)
+    if not _is_array(X): X = np.asarray(X)
     if X.dtype.kind not in 'biuf': raise TypeError(f"X has dtype {X.dtype}: series are real numbers. Pad arrays of different length to one length; make complex ones two variables, real and imaginary")
     if X.ndim<2: raise ValueError(f"X has shape {X.shape}: it needs to be (samples, vars, steps), or (samples, steps) for one variable")
     return X[:,None] if X.ndim==2 else X
@@ -98,7 +110,7 @@ def _inputs(X):
     if not isinstance(X, tuple): return [_series(X)]
     if not X: raise ValueError("X is an empty tuple: pass an array, or a tuple of arrays for a model of several inputs")
     res = [_array(o) for o in X]
-    res = [o if isinstance(o, np.ndarray) else np.asarray(o) for o in res]
+    res = [o if _is_array(o) else np.asarray(o) for o in res]
     return [_series(o) if o.ndim>2 else _series(o[:,None] if o.ndim==1 else o)[:,0] for o in res]
 
 def _x_block(Xs, dtype, tfms, sel_vars, sel_steps, several):
@@ -141,7 +153,7 @@ class TSDataLoaders(tsai.TSDataLoaders):
     def from_memmap(cls,
         X, # Series: array on disk or in RAM, or path of a `.npy` file, of shape (samples, vars, steps) or (samples, steps); a tuple of arrays for a model of several inputs
         y=None, # Targets: array, list or path, one for each sample; None for unlabelled samples
-        splits=None, # (train, valid, …) row numbers, masks or slices, or a fastai splitter; default random by `valid_pct`
+        splits=None, # (train, valid, …) row numbers, masks or slices, or a fastai splitter; default random by `valid_pct`, of windows the last ones
         valid_pct:float=0.2, # Share of the samples to validate on, if `splits` is not given
         seed:int=None, # Of the random split, and of the order of the epochs; default as `set_seed` has it
         sel_vars=None, # Variables to take: integer, slice, mask or list; default all
@@ -171,6 +183,7 @@ class TSDataLoaders(tsai.TSDataLoaders):
         items = itemify(*Xs) if y is None else itemify(*Xs, y)
         if not len(items): raise ValueError("X has no rows: there is nothing to train on")
         if callable(splits): splits = splits(items)
+        if splits is None and hasattr(X, 'split_by_time') and valid_pct: splits = X.split_by_time(1-valid_pct) # random windows that overlap would put the same steps in both sets
         splits = _random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
         x_tfms,y_tfms = _split_tfms(tfms)
         blocks,getters = map(list, zip(_x_block(Xs, dtype, x_tfms, sel_vars, sel_steps, isinstance(X, tuple))))
@@ -188,6 +201,17 @@ class TSDataLoaders(tsai.TSDataLoaders):
     ):
         "Loaders from `.npy` files"
         return cls.from_memmap(X_fn, y_fn, **kwargs)
+
+    @property
+    def d(self):
+        "Shape of a target, as tsai has it: how many numbers, a list for several dimensions, None for one class or number"
+        y = self.train._target_shapes
+        return y[0][0] if y and len(y[0])==1 and not self.train.cat else self.train.d
+
+    @property
+    def c(self):
+        "Number of classes; 1 if `d` says how many numbers to predict"
+        return 1 if self.d and not self.train.cat else self.train.c
 
     def new_dl(self,
         X, # Array, path or `Items` of new samples

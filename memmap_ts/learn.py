@@ -15,6 +15,7 @@ from fastai.torch_core import to_detach
 from fasttransform import Pipeline
 from fastprogress.fastprogress import progress_bar
 from .store import open_memmap
+from .write import MemmapWriter
 from .select import RandomRows
 from .targets import _chunks
 
@@ -192,7 +193,6 @@ def preds_to_memmap(
     progress:bool=True, # Show a progress bar?
 ) -> np.memmap: # The predictions, read only
     "Write the predictions for all of `X` to disk; goes on where an earlier run was stopped"
-    from memmap_ts.write import MemmapWriter
     dl = learn.dls.test_dl(X, bs=bs)
     act = act or getcallable(learn.loss_func, 'activation')
     with MemmapWriter(fn, dtype, overwrite=overwrite, resume=True) as w:

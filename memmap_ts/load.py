@@ -130,14 +130,16 @@ def _known(kwargs, known, who):
             hint = _hints.get(k, f"did you mean {near[0]!r}?" if near else None)
             raise TypeError(f"{who} has no argument {k!r}" + (f": {hint}" if hint else ''))
 
+def _same(a, b): return a==b if isinstance(a, range) and isinstance(b, range) else np.array_equal(a, b)
+
 def _share(ds):
     "Keep one copy of the row numbers that fastai gives to each element of a sample"
     if not isinstance(ds, Datasets): return
     a,splits = ds.tls[0].items, None
     for tl in ds.tls:
         b = tl.items
-        if isinstance(a, Items) and isinstance(b, Items) and all(o is p for o,p in zip(a.arrays,b.arrays)) and np.array_equal(a.idxs, b.idxs): tl.items = a
-        if splits is None: splits = L([o if isinstance(o, (np.ndarray,slice)) else np.asarray(o, idx_dtype(max(o, default=0)+1)) for o in tl.splits], use_list=True)
+        if isinstance(a, Items) and isinstance(b, Items) and all(o is p for o,p in zip(a.arrays,b.arrays)) and _same(a.idxs, b.idxs): tl.items = a
+        if splits is None: splits = L([o if isinstance(o, (np.ndarray,slice,range)) else np.asarray(o, idx_dtype(max(o, default=0)+1)) for o in tl.splits], use_list=True)
         tl.splits = splits
 
 # %% ../nbs/04_load.ipynb #afcd8fc8
@@ -539,10 +541,14 @@ def len(self:MemmapDL)->int:
     return self._shape[0][-1]
 
 @patch(as_prop=True)
+def _target_shapes(self:MemmapDL):
+    shapes = self._shape
+    return shapes[self._n_x:]
+
+@patch(as_prop=True)
 def d(self:MemmapDL):
     "Shape of a target of several dimensions, None for one class or a list of numbers"
-    shapes = self._shape
-    y = shapes[self._n_x:]
+    y = self._target_shapes
     return list(y[0]) if y and len(y[0])>(not self._dense) else None
 
 @patch(as_prop=True)

@@ -19,13 +19,14 @@ from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCate
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data import core as tsai
 from .read import gather
-from .items import _array
+from .items import _array, _is_array
 from .load import MemmapDL, _column
 from .block import CategorizeRows, EncodedRows, MultiCategorizeRows, OneHotRows, RegressRows
 
 # %% ../nbs/06_targets.ipynb #0d628263
 def _infer_tfms(y):
     "Target transforms for `y`"
+    if _is_array(y) and not isinstance(y, np.ndarray): return [RegressionSetup()] # steps of a series: a forecast
     if not isinstance(y, np.ndarray) or y.dtype.kind=='O':
         if is_listy(y[0]): return MultiCategoryBlock().type_tfms
         if not isinstance(y[0], (str,bytes,bool,int,np.integer)): raise TypeError(f"can't tell what to predict from a y of {type(y[0]).__name__}: make it an array of numbers or strings, or pass `y_block`")
@@ -52,8 +53,8 @@ def _tsai2rows(t):
 # %% ../nbs/06_targets.ipynb #e4f8a7e9
 def _chunks(y, rows, size=2**25):
     "`rows` and what `y` has in them, `size` bytes at a time"
-    size = max(1, size//(y.dtype.itemsize*prod(y.shape[1:]) if isinstance(y, np.ndarray) else 256))
-    for i in range(0, len(rows), size): yield rows[i:i+size], gather(y, rows[i:i+size]) if isinstance(y, np.ndarray) else [y[j] for j in rows[i:i+size]]
+    size = max(1, size//(y.dtype.itemsize*prod(y.shape[1:]) if _is_array(y) else 256))
+    for i in range(0, len(rows), size): yield rows[i:i+size], gather(y, rows[i:i+size]) if isinstance(y, np.ndarray) else y[np.asarray(rows[i:i+size])] if _is_array(y) else [y[j] for j in rows[i:i+size]]
 
 def _labels(y, rows):
     "The different labels of `rows`, and how often each comes"
@@ -89,7 +90,7 @@ def _check_finite(y, splits):
 def _targets(y):
     if y is None: return None
     y = _array(y)
-    if not isinstance(y, np.ndarray) and not (len(y) and is_listy(y[0])): y = np.asarray(y)
+    if not _is_array(y) and not (len(y) and is_listy(y[0])): y = np.asarray(y)
     return y[:,0] if isinstance(y, np.ndarray) and y.ndim==2 and y.shape[1]==1 and y.dtype.kind!='f' else y
 
 def _target_block(y, splits, tfms, y_block):

@@ -97,7 +97,6 @@ class Noop(nn.Module):
     def forward(self, x): return x.mean(2)
 
 def test_preds_to_memmap(saved, tmp_path):
-    pytest.importorskip('memmap_ts.write')
     from memmap_ts.learn import preds_to_memmap
     fn = saved(X)
     dls = TSDataLoaders.from_files(fn, saved(np.arange(80)%6, 't.npy'), splits=splits, bs=10)

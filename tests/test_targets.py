@@ -52,7 +52,7 @@ def test_dense_label_unknown():
 def test_soft_labels(saved):
     soft = np.random.default_rng(0).dirichlet(np.ones(4), 40)
     dls = TSDataLoaders.from_files(saved(X), saved(soft, 's.npy'), splits=splits, bs=10)
-    xb,yb = next(iter(dls.valid)); np.testing.assert_allclose(yb, soft[30:], rtol=1e-6); assert dls.c==4
+    xb,yb = next(iter(dls.valid)); np.testing.assert_allclose(yb, soft[30:], rtol=1e-6); assert dls.d==4
     learn = ts_learner(dls, 'InceptionTimePlus', nf=4, loss_func=nn.CrossEntropyLoss())
     fit(learn)
     p,t = learn.get_preds()
