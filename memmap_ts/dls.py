@@ -22,6 +22,7 @@ from .read import as_idxs, idx_dtype, gather
 from .items import Items, itemify, _array
 from .block import MemmapBlock, CategorizeRows, EncodedRows, MultiCategorizeRows, OneHotRows, RegressRows
 from .load import MemmapDL, _dl_args, _known, _new_items
+from .scale import fit_tfms
 
 # %% ../nbs/05_dls.ipynb #f1db683c
 def _many(o): return isinstance(o, slice) or (hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set)))
@@ -148,6 +149,13 @@ def _series(X):
     if X.ndim<2: raise ValueError(f"X has shape {X.shape}: it needs to be (samples, vars, steps), or (samples, steps) for one variable")
     return X[:,None] if X.ndim==2 else X
 
+def _changed(X, dtype, tfms, item_tfms):
+    "What makes samples that the model gets differ from rows of `X`, if anything does"
+    if item_tfms: return 'item_tfms'
+    if tfms and L(tfms[0]): return 'a transform of X'
+    if X.ndim!=3: return f'a shape of {X.ndim} dimensions'
+    if dtype is not None and not np.can_cast(X.dtype, str(dtype).removeprefix('torch.') if isinstance(dtype, torch.dtype) else dtype, 'same_kind'): return f'dtype={dtype!r}'
+
 def _targets(y):
     if y is None: return None
     y = _array(y)
@@ -205,6 +213,7 @@ class TSDataLoaders(tsai.TSDataLoaders):
         if callable(splits): splits = splits(items)
         splits = _random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
         blocks = _blocks(y, splits, dtype, tfms, y_block)
+        batch_tfms = fit_tfms(batch_tfms, X, splits[0], _changed(X, dtype, tfms, item_tfms))
         dblock = _DataBlock(blocks, getters=[ItemGetter(i) for i in range(len(blocks))], n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
         dblock.dls_type = cls
         return cls.from_dblock(dblock, items, path=path, bs=bs, val_bs=val_bs, shuffle=shuffle, drop_last=drop_last, device=device, seed=seed, **kwargs)

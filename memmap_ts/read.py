@@ -97,6 +97,7 @@ class RowReader:
         self.fd,self.window = fd,_readahead(fd)
         weakref.finalize(self, os.close, fd)
         self.off = root.offset + _addr(self.a) - _addr(root)
+        self._check_size()
         start = self.off//mmap.ALLOCATIONGRANULARITY*mmap.ALLOCATIONGRANULARITY
         self.pad = self.off-start # of the array in the mapping
         self.bits,self.truth,self.again = None,True,0
@@ -187,11 +188,15 @@ def _populate(self:RowReader):
     with ThreadPoolExecutor(torch.get_num_threads()) as pool: self.mapped = not any(pool.map(part, range(0, len(self.map), 2**26))) # not in an older kernel
 
 @patch
+def _check_size(self:RowReader):
+    if self.fd is not None and os.fstat(self.fd).st_size < self.off+self.a.nbytes:
+        raise OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
+
+@patch
 def read(self:RowReader, idxs, out):
     "Copy rows `idxs` (checked) into `out`, of shape (len(idxs), *row) and the array's dtype"
     if self.src is None: return gather(self.a, idxs, out)
-    if self.fd is not None and os.fstat(self.fd).st_size < self.off+self.a.nbytes:
-        raise OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
+    self._check_size()
     words = out.reshape(-1).view('u1').view(self.words.dtype).reshape(len(idxs), self.words.shape[1])
     if self.mapped and os.getpid()==self.pid: torch.index_select( # OpenMP's threads do not survive a fork
         self.tensor, 0, torch.from_numpy(np.ascontiguousarray(idxs, 'int64')), out=torch.from_numpy(words))
