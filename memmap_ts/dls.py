@@ -25,6 +25,7 @@ from .select import RandomRows, Select, WeightedRows
 from .load import MemmapDL, _dl_args, _known, _new_items
 from .block import MemmapBlock, RowsTogether, RowsToTSTensor
 from .targets import _target_block, _targets, _weights
+from .scale import fit_tfms
 
 # %% ../nbs/05_dls.ipynb #f1db683c
 def _many(o): return isinstance(o, slice) or (hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set)))
@@ -113,6 +114,23 @@ def _inputs(X):
     res = [o if _is_array(o) else np.asarray(o) for o in res]
     return [_series(o) if o.ndim>2 else _series(o[:,None] if o.ndim==1 else o)[:,0] for o in res]
 
+def _rows_of(Xs, sel_vars, sel_steps):
+    "The array whose rows are what samples begin as, and what else is done to them before the other transforms"
+    X = Xs[0]
+    if len(Xs)>1: return X,'being one of several inputs'
+    if not isinstance(X, np.ndarray): return X,'a series cut into windows'
+    if sel_vars is None and sel_steps is None: return X,None
+    X,rest = Select(X.shape, sel_vars, sel_steps).view(X)
+    return X,rest and 'a list of variables or steps'
+
+def _changed(X, why, dtype, tfms, item_tfms):
+    "What makes samples that the model gets differ from rows of `X`, if anything does"
+    if why: return why
+    if item_tfms: return 'item_tfms'
+    if tfms and L(tfms[0]): return 'a transform of X'
+    if X.ndim!=3: return f'a shape of {X.ndim} dimensions'
+    if dtype is not None and not np.can_cast(X.dtype, str(dtype).removeprefix('torch.') if isinstance(dtype, torch.dtype) else dtype, 'same_kind'): return f'dtype={dtype!r}'
+
 def _x_block(Xs, dtype, tfms, sel_vars, sel_steps, several):
     "Block and getter of the input"
     dtypes = list(dtype) if isinstance(dtype, (tuple,list)) else [dtype]*len(Xs)
@@ -188,6 +206,8 @@ class TSDataLoaders(tsai.TSDataLoaders):
         x_tfms,y_tfms = _split_tfms(tfms)
         blocks,getters = map(list, zip(_x_block(Xs, dtype, x_tfms, sel_vars, sel_steps, isinstance(X, tuple))))
         if y is not None: blocks.append(_target_block(y, splits, y_tfms, y_block)); getters.append(ItemGetter(len(Xs)))
+        rows,why = _rows_of(Xs, sel_vars, sel_steps)
+        batch_tfms = fit_tfms(batch_tfms, rows, splits[0], _changed(rows, why, None if isinstance(dtype, (tuple,list)) else dtype, tfms, item_tfms))
         dblock = _DataBlock(blocks, getters=getters, n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
         dblock.dls_type = cls
         dl_kwargs = [{'sampler':_sampler(sampler, weights, partial_n, shuffle, y, splits, len(items))}] + [{}]*(len(splits)-1)

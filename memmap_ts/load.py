@@ -163,7 +163,7 @@ class MemmapDL(TfmdDL):
         _known([k[4:] if k.startswith('val_') else k for k in kwargs], _dl_args, type(self).__name__) # `Datasets.dataloaders` passes `val_…` on to all loaders
         for t in Pipeline(kwargs.get('after_batch')).fs:
             if do_setup and getattr(t, '_setup', False) and getattr(t, 'use_single_batch', True) is False:
-                raise ValueError(f"{type(t).__name__} wants to load all of X for its statistics: pass use_single_batch=True to take them from one batch, by_sample=True, or the values themselves")
+                raise ValueError(f"{type(t).__name__} wants to load all of X for its statistics: pass use_single_batch=True to take them from one batch, by_sample=True, or the values themselves (`memmap_stats`). `TSDataLoaders.from_memmap` takes them from all training samples if nothing changes these before")
         if cache not in (None,'device'): raise ValueError(f"cache={cache!r}: choose 'device', or None to read from disk")
         if cache and num_workers: raise ValueError(f"cache='device' with num_workers={num_workers}: the samples are on the device already, so pass num_workers=0")
         if not isinstance(bs, int): raise TypeError(f"bs={bs!r}: one number (validation has its own, val_bs)")

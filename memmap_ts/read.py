@@ -95,6 +95,7 @@ class RowReader:
         self.fd,self.window = fd,_readahead(fd)
         weakref.finalize(self, os.close, fd)
         self.off = root.offset + _addr(self.a) - _addr(root)
+        self.check()
         start = self.off//mmap.ALLOCATIONGRANULARITY*mmap.ALLOCATIONGRANULARITY
         self.pad = self.off-start # of the array in the mapping
         self.bits,self.complete,self.truth,self.again = None,False,True,0
