@@ -10,40 +10,56 @@ import inspect, warnings
 from copy import copy
 import numpy as np
 import torch
-from fastcore.xtras import is_listy
 from fastcore.foundation import L
 from fastcore.meta import delegates
-from fastai.data.block import DataBlock, MultiCategoryBlock, TransformBlock
+from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import Datasets, TfmdLists
-from fastai.data.transforms import Categorize, EncodedMultiCategorize, ItemGetter, MultiCategorize, OneHotEncode, RegressionSetup
+from fastai.data.transforms import ItemGetter
+from fastai.torch_core import TensorBase
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data import core as tsai
-from .read import as_idxs, idx_dtype, gather
-from .items import Items, itemify, _array
-from .block import MemmapBlock, CategorizeRows, EncodedRows, MultiCategorizeRows, OneHotRows, RegressRows
+    from tsai.data.core import TSTensor
+from .read import as_idxs, idx_dtype
+from .items import Items, itemify, _array, _is_array
+from .select import RandomRows, Select, WeightedRows
 from .load import MemmapDL, _dl_args, _known, _new_items
+from .block import MemmapBlock, RowsTogether, RowsToTSTensor
+from .targets import _target_block, _targets, _weights
+from .scale import fit_tfms
 
 # %% ../nbs/05_dls.ipynb #f1db683c
 def _many(o): return isinstance(o, slice) or (hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set)))
 
+def _split_rows(s, n, what):
+    "Rows of one set: a range where it can be one (that takes no room), else an array of the smallest type"
+    if isinstance(s, slice): s = range(*s.indices(n))
+    if isinstance(s, range) and len(s) and s.step==1 and s[0]>=0 and s[-1]<n: return s
+    return as_idxs(s, n, what).astype(idx_dtype(n), copy=False)
+
+def _common(a, b, n):
+    "Rows that are in both `a` and `b`"
+    if isinstance(a, range) and isinstance(b, range): return range(max(a.start,b.start), min(a.stop,b.stop))
+    a,b,mask = np.asarray(a),np.asarray(b),np.zeros(n, bool)
+    mask[a] = True
+    return b[mask[b]]
+
 def check_splits(
     splits, # Row numbers, masks or slices: (train, valid, …), or just train
     n:int, # Number of rows
-) -> list: # An array of row numbers for each set; the second is empty if there is no validation
-    "`splits` as arrays of rows, or an error that says what is wrong with them"
+) -> list: # An array of row numbers, or a range, for each set; the second is empty if there is no validation
+    "`splits` as row numbers, or an error that says what is wrong with them"
     if not _many(splits): raise TypeError(f"splits is {type(splits).__name__}: pass (train, valid) row numbers")
     if isinstance(splits, (slice,range)) or not len(splits) or not _many(splits[0]): splits = (splits,)
     if len(splits)==2 and splits[1] is None: splits = splits[:1]
     if not isinstance(splits[0], (slice,range)) and len(splits[0]) and _many(next(iter(splits[0]))):
         raise ValueError("splits has folds in it: pass one of them, e.g. splits=splits[0]")
-    res = [as_idxs(s, n, f'splits[{i}]: row').astype(idx_dtype(n), copy=False) for i,s in enumerate(splits)]
+    res = [_split_rows(s, n, f'splits[{i}]: row') for i,s in enumerate(splits)]
     for i,s in enumerate(res):
         if not len(s): raise ValueError(f"splits[{i}] is empty: "+('there is nothing to train on' if i==0 else 'to train without validation pass splits=(train,)'))
-    train = np.zeros(n, bool); train[res[0]] = True
     for i,s in enumerate(res[1:], 1):
-        both = s[train[s]]
+        both = _common(res[0], s, n)
         if len(both): raise ValueError(f"splits[{i}] has {len(both):,} of the training rows (first {both[0]}): a row can be in one of them only")
-    return res if len(res)>1 else res+[np.empty(0, res[0].dtype)]
+    return res if len(res)>1 else res+[np.empty(0, idx_dtype(n))]
 
 # %% ../nbs/05_dls.ipynb #2672bd93
 def _random_splits(n, valid_pct, seed):
@@ -54,64 +70,6 @@ def _random_splits(n, valid_pct, seed):
     res = [rows[cut:],rows[:cut]]
     for r in res: r.sort()
     return res
-
-# %% ../nbs/05_dls.ipynb #e3d6c95c
-def _infer_tfms(y):
-    "Target transforms for `y`"
-    if not isinstance(y, np.ndarray) or y.dtype.kind=='O':
-        if is_listy(y[0]): return MultiCategoryBlock().type_tfms
-        if not isinstance(y[0], (str,bytes,bool,int,np.integer)): raise TypeError(f"can't tell what to predict from a y of {type(y[0]).__name__}: make it an array of numbers or strings, or pass `y_block`")
-        return [Categorize()]
-    if y.dtype.kind=='f': return [RegressionSetup()]
-    if y.dtype.kind not in 'biuUS': raise TypeError(f"can't tell what to predict from a y of {y.dtype}: pass `y_block` or `tfms`")
-    if y.ndim>1: raise ValueError(f"y of shape {y.shape} and dtype {y.dtype} may be one-hot classes or a class for each step: pass `y_block=MultiCategoryBlock(encoded=True, vocab=…)` or `tfms`, or make y floats for regression")
-    return [Categorize()]
-
-def _tsai2rows(t):
-    "Target transform `t` of fastai or tsai, or ours that does the same for many rows at once"
-    if type(t) in (Categorize,CategorizeRows,tsai.TSClassification):
-        res = CategorizeRows(sort=t.sort, add_na=getattr(t, 'add_na', False))
-        res.vocab = t.vocab
-        return res
-    if type(t) in (RegressionSetup,tsai.ToFloat): return RegressRows(c=getattr(t, 'c', None))
-    for old,new in ((OneHotEncode,OneHotRows), (MultiCategorize,MultiCategorizeRows), (EncodedMultiCategorize,EncodedRows)):
-        if type(t) is old:
-            res = object.__new__(new)
-            res.__dict__.update(t.__dict__)
-            return res
-    return t
-
-# %% ../nbs/05_dls.ipynb #31706c7e
-def _chunks(y, rows, size=2**17):
-    for i in range(0, len(rows), size): yield rows[i:i+size], gather(y, rows[i:i+size]) if isinstance(y, np.ndarray) else [y[j] for j in rows[i:i+size]]
-
-def _labels(y, rows):
-    "The different labels of `rows`, and how often each comes"
-    res = {}
-    for _,ls in _chunks(y, rows):
-        if isinstance(ls, np.ndarray) and ls.dtype.kind!='O': ls,ns = (o.tolist() for o in np.unique(ls, return_counts=True))
-        else: ns = [1]*len(ls)
-        for l,n in zip(ls,ns): res[l] = res.get(l,0)+n
-    return res
-
-def _setup_labels(tfm, y, splits):
-    "Give `tfm` the training labels as vocab; check that there are no others"
-    train,*rest = [_labels(y, s) for s in splits]
-    if none := [l for l in train if l is None or l!=l]: raise ValueError(f"{sum(train[l] for l in none):,} training rows have no label ({none[0]}): leave them out of `splits`, or give them one")
-    if tfm.vocab is None: tfm.vocab = Categorize(list(train), sort=tfm.sort, add_na=tfm.add_na).vocab
-    else: rest = [train,*rest]
-    if tfm.add_na: return
-    for ls in rest:
-        odd = [l for l in ls if l not in tfm.vocab.o2i]
-        if odd: raise ValueError(f"{sum(ls[l] for l in odd):,} rows outside the training split have a label that is not among the {len(tfm.vocab)} classes: {odd[:5]}. "
-                                 "Put samples of it in the training split, leave those rows out of `splits`, or give all classes: y_block=CategoryBlock(vocab=[…])")
-
-def _check_finite(y, splits):
-    if not isinstance(y, np.ndarray) or y.dtype.kind!='f' or y.ndim>2: return
-    for s in splits:
-        for rows,v in _chunks(y, s):
-            bad = ~np.isfinite(v).reshape(len(v),-1).all(1)
-            if bad.any(): raise ValueError(f"y is {v[bad.argmax()]} in row {rows[bad.argmax()]} (and {bad.sum()-1} more of the {len(v):,} rows looked at are not finite): such a loss would spoil the model. Leave those rows out of `splits`: np.flatnonzero(np.isfinite(y)) are the good ones")
 
 # %% ../nbs/05_dls.ipynb #c57614a8
 class _Lists(TfmdLists):
@@ -143,53 +101,90 @@ class _DataBlock(DataBlock):
 def _series(X):
     "`X` as an array of (samples, vars, steps)"
     X = _array(X)
-    if not isinstance(X, np.ndarray): X = np.asarray(X)
+    if not _is_array(X): X = np.asarray(X)
     if X.dtype.kind not in 'biuf': raise TypeError(f"X has dtype {X.dtype}: series are real numbers. Pad arrays of different length to one length; make complex ones two variables, real and imaginary")
     if X.ndim<2: raise ValueError(f"X has shape {X.shape}: it needs to be (samples, vars, steps), or (samples, steps) for one variable")
     return X[:,None] if X.ndim==2 else X
 
-def _targets(y):
-    if y is None: return None
-    y = _array(y)
-    if not isinstance(y, np.ndarray) and not (len(y) and is_listy(y[0])): y = np.asarray(y)
-    return y[:,0] if isinstance(y, np.ndarray) and y.ndim==2 and y.shape[1]==1 and y.dtype.kind!='f' else y
+def _inputs(X):
+    "The arrays of one input, or of a tuple of several: series, or features that belong to a whole series"
+    if not isinstance(X, tuple): return [_series(X)]
+    if not X: raise ValueError("X is an empty tuple: pass an array, or a tuple of arrays for a model of several inputs")
+    res = [_array(o) for o in X]
+    res = [o if _is_array(o) else np.asarray(o) for o in res]
+    return [_series(o) if o.ndim>2 else _series(o[:,None] if o.ndim==1 else o)[:,0] for o in res]
 
-def _blocks(y, splits, dtype, tfms, y_block):
-    "Blocks of X and y, with target transforms that are set up and checked"
-    if tfms is not None and not isinstance(tfms, (list,tuple,L)): raise TypeError(f"tfms={tfms!r}: pass [transforms of X, transforms of y]; transforms of a batch, such as TSStandardize, go to batch_tfms")
-    if not (y_block is None or callable(y_block) or isinstance(y_block, TransformBlock)): raise TypeError(f"y_block={y_block!r}: pass a block, e.g. CategoryBlock, RegressionBlock or MultiCategoryBlock")
-    if tfms is not None and y_block is not None: raise ValueError("both tfms and y_block say what to predict: pass one")
-    x_tfms,y_tfms = [L(t) for t in [*(tfms or []),None,None][:2]]
-    x_block = MemmapBlock(dtype=dtype)
-    x_block.type_tfms = x_block.type_tfms + x_tfms
-    if y is None: return [x_block]
-    res = TransformBlock() if y_block is None else copy(y_block() if callable(y_block) else y_block)
-    res.type_tfms = L(_tsai2rows(t() if isinstance(t, type) else t) for t in (y_tfms or res.type_tfms or _infer_tfms(y)))
-    for t in res.type_tfms:
-        if type(t) is CategorizeRows: _setup_labels(t, y, splits)
-        if type(t) is RegressRows: _check_finite(y, splits)
-    return [x_block,res]
+def _rows_of(Xs, sel_vars, sel_steps):
+    "The array whose rows are what samples begin as, and what else is done to them before the other transforms"
+    X = Xs[0]
+    if len(Xs)>1: return X,'being one of several inputs'
+    if not isinstance(X, np.ndarray): return X,'a series cut into windows'
+    if sel_vars is None and sel_steps is None: return X,None
+    X,rest = Select(X.shape, sel_vars, sel_steps).view(X)
+    return X,rest and 'a list of variables or steps'
+
+def _changed(X, why, dtype, tfms, item_tfms):
+    "What makes samples that the model gets differ from rows of `X`, if anything does"
+    if why: return why
+    if item_tfms: return 'item_tfms'
+    if tfms and L(tfms[0]): return 'a transform of X'
+    if X.ndim!=3: return f'a shape of {X.ndim} dimensions'
+    if dtype is not None and not np.can_cast(X.dtype, str(dtype).removeprefix('torch.') if isinstance(dtype, torch.dtype) else dtype, 'same_kind'): return f'dtype={dtype!r}'
+
+def _x_block(Xs, dtype, tfms, sel_vars, sel_steps, several):
+    "Block and getter of the input"
+    dtypes = list(dtype) if isinstance(dtype, (tuple,list)) else [dtype]*len(Xs)
+    if len(dtypes)!=len(Xs): raise ValueError(f"dtype has {len(dtypes)} elements for {len(Xs)} inputs: pass one, or one for each")
+    sel = [] if sel_vars is None and sel_steps is None else [Select(Xs[0].shape, sel_vars, sel_steps)]
+    parts = [(k, [*([] if k else sel), RowsToTSTensor(d, TSTensor if x.ndim>2 else TensorBase)]) for k,(x,d) in enumerate(zip(Xs, dtypes))]
+    if several and tfms: raise ValueError("tfms[0] would transform one input of several: use item_tfms or batch_tfms, which look for its type")
+    if several: return TransformBlock(dl_type=MemmapDL),RowsTogether(parts)
+    return TransformBlock(type_tfms=[*parts[0][1], *tfms], dl_type=MemmapDL),ItemGetter(0)
 
 # %% ../nbs/05_dls.ipynb #2650fa8b
 _set_here = {'dataset','after_item','before_batch','after_batch','do_setup','indexed','verbose'} # of `MemmapDL`, given by the factory
 _factory_args = _dl_args-_set_here
 
+def _split_tfms(tfms):
+    "Transforms of X and of y"
+    if tfms is None: return [],None
+    if not isinstance(tfms, (list,tuple,L)): raise TypeError(f"tfms={tfms!r}: pass [transforms of X, transforms of y]; transforms of a batch, such as TSStandardize, go to batch_tfms")
+    x,y = [L(t) for t in [*tfms,None,None][:2]]
+    return list(x),y
+
+def _X_y(o, n):
+    "Inputs and targets of what `test_dl` got, for a model of `n` inputs"
+    if not isinstance(o, tuple): return o,None
+    return o if isinstance(o[0], tuple) or (n==1 and len(o)==2) else (o[:n], o[n] if len(o)>n else None)
+
+def _sampler(sampler, weights, partial_n, shuffle, y, splits, n):
+    "What decides which training rows an epoch has; None for all of them"
+    if weights is None and partial_n is None: return sampler
+    if sampler is not None: raise ValueError("a sampler says itself which rows come, and how many: leave out weights and partial_n")
+    if not shuffle: raise ValueError("weights and partial_n draw rows at random: leave out shuffle=False")
+    return RandomRows(len(splits[0]), partial_n) if weights is None else WeightedRows(_weights(weights, y, splits[0], n), partial_n)
+
 class TSDataLoaders(tsai.TSDataLoaders):
     "tsai's `TSDataLoaders`, with factories for arrays on disk"
     @classmethod
-    @delegates(MemmapDL.__init__, but=list(_set_here))
+    @delegates(MemmapDL.__init__, but=[*_set_here,'sampler'])
     def from_memmap(cls,
-        X, # Series: array on disk or in RAM, or path of a `.npy` file, of shape (samples, vars, steps) or (samples, steps)
+        X, # Series: array on disk or in RAM, or path of a `.npy` file, of shape (samples, vars, steps) or (samples, steps); a tuple of arrays for a model of several inputs
         y=None, # Targets: array, list or path, one for each sample; None for unlabelled samples
-        splits=None, # (train, valid, …) row numbers, masks or slices, or a fastai splitter; default random by `valid_pct`
+        splits=None, # (train, valid, …) row numbers, masks or slices, or a fastai splitter; default random by `valid_pct`, of windows the last ones
         valid_pct:float=0.2, # Share of the samples to validate on, if `splits` is not given
         seed:int=None, # Of the random split, and of the order of the epochs; default as `set_seed` has it
+        sel_vars=None, # Variables to take: integer, slice, mask or list; default all
+        sel_steps=None, # Steps to take, in the same way
         tfms=None, # [transforms of X, transforms of y], as in tsai
         y_block:TransformBlock=None, # What to predict, as in fastai; default inferred from `y`
         item_tfms=None, # Transforms of one sample
         batch_tfms=None, # Transforms of a batch, on `device`
-        dtype='float32', # Of the input the model gets, whatever is on disk; None: integers as they are
-        bs:int=64, # Size of batch
+        dtype='float32', # Of the input the model gets, whatever is on disk; None: integers as they are; a tuple for several inputs
+        weights=None, # How often to draw each row of `X` for training: numbers, or 'balanced' for every class equally often
+        partial_n=None, # Training rows in an epoch, others each time: a count, or a share as a float
+        sampler=None, # Order of the training rows, as positions in their split: a list, a PyTorch `Sampler`, or a function of a random generator
+        bs:int=64, # Size of batch, or [training, validation]
         val_bs:int=None, # Size of validation batch, default `bs`
         shuffle:bool=True, # Shuffle the training samples in each epoch?
         drop_last:bool=None, # Leave out the last training batch if it is incomplete, default as `shuffle`
@@ -199,15 +194,24 @@ class TSDataLoaders(tsai.TSDataLoaders):
     ):
         "Loaders from arrays; nothing of `X` is loaded"
         _known(kwargs, _factory_args|set(inspect.signature(cls.from_memmap).parameters)-{'kwargs'}, 'TSDataLoaders.from_memmap')
-        X,y = _series(X), _targets(y)
-        items = itemify(X) if y is None else itemify(X, y)
+        if isinstance(bs, (list,tuple)):
+            if len(bs)!=2 or val_bs is not None: raise ValueError(f"bs={bs!r}, val_bs={val_bs!r}: pass one number to each, or bs=[training, validation]")
+            bs,val_bs = bs
+        Xs,y = _inputs(X),_targets(y)
+        items = itemify(*Xs) if y is None else itemify(*Xs, y)
         if not len(items): raise ValueError("X has no rows: there is nothing to train on")
         if callable(splits): splits = splits(items)
+        if splits is None and hasattr(X, 'split_by_time') and valid_pct: splits = X.split_by_time(1-valid_pct) # random windows that overlap would put the same steps in both sets
         splits = _random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
-        blocks = _blocks(y, splits, dtype, tfms, y_block)
-        dblock = _DataBlock(blocks, getters=[ItemGetter(i) for i in range(len(blocks))], n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
+        x_tfms,y_tfms = _split_tfms(tfms)
+        blocks,getters = map(list, zip(_x_block(Xs, dtype, x_tfms, sel_vars, sel_steps, isinstance(X, tuple))))
+        if y is not None: blocks.append(_target_block(y, splits, y_tfms, y_block)); getters.append(ItemGetter(len(Xs)))
+        rows,why = _rows_of(Xs, sel_vars, sel_steps)
+        batch_tfms = fit_tfms(batch_tfms, rows, splits[0], _changed(rows, why, None if isinstance(dtype, (tuple,list)) else dtype, tfms, item_tfms))
+        dblock = _DataBlock(blocks, getters=getters, n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
         dblock.dls_type = cls
-        return cls.from_dblock(dblock, items, path=path, bs=bs, val_bs=val_bs, shuffle=shuffle, drop_last=drop_last, device=device, seed=seed, **kwargs)
+        dl_kwargs = [{'sampler':_sampler(sampler, weights, partial_n, shuffle, y, splits, len(items))}] + [{}]*(len(splits)-1)
+        return cls.from_dblock(dblock, items, path=path, bs=bs, val_bs=val_bs, shuffle=shuffle, drop_last=drop_last, device=device, seed=seed, dl_kwargs=dl_kwargs, **kwargs)
 
     @classmethod
     def from_files(cls,
@@ -217,6 +221,17 @@ class TSDataLoaders(tsai.TSDataLoaders):
     ):
         "Loaders from `.npy` files"
         return cls.from_memmap(X_fn, y_fn, **kwargs)
+
+    @property
+    def d(self):
+        "Shape of a target, as tsai has it: how many numbers, a list for several dimensions, None for one class or number"
+        y = self.train._target_shapes
+        return y[0][0] if y and len(y[0])==1 and not self.train.cat else self.train.d
+
+    @property
+    def c(self):
+        "Number of classes; 1 if `d` says how many numbers to predict"
+        return 1 if self.d and not self.train.cat else self.train.c
 
     def new_dl(self,
         X, # Array, path or `Items` of new samples
@@ -237,9 +252,9 @@ class TSDataLoaders(tsai.TSDataLoaders):
         dl = self.valid
         if not isinstance(test_items, Items):
             if isinstance(test_items, list): test_items = itemify(*map(list, zip(*test_items))) if isinstance(test_items[0], tuple) else itemify(test_items)
-            else: test_items = _new_items(*(test_items if isinstance(test_items, tuple) else (test_items,None)), dl._row_shapes)
-        if with_labels and len(test_items.arrays)==1: raise ValueError("with_labels=True needs the labels: pass (X, y)")
-        if not with_labels: test_items = Items(test_items.arrays[:dl.n_inp], test_items.idxs)
+            else: test_items = _new_items(*_X_y(test_items, dl._n_x), dl._row_shapes)
+        if with_labels and len(test_items.arrays)<=dl._n_x: raise ValueError("with_labels=True needs the labels: pass (X, y)")
+        if not with_labels: test_items = Items(test_items.arrays[:dl._n_x], test_items.idxs)
         return dl.new_dl(test_items, bs=bs or dl.bs, **kwargs)
 
 TSDataLoaders.from_files = delegates(to=TSDataLoaders.from_memmap, but=['X','y'])(TSDataLoaders.from_files)

@@ -15,6 +15,8 @@ from .store import open_memmap, on_disk, _Handle
 from .read import as_idxs, idx_dtype, RowReader
 
 # %% ../nbs/02_items.ipynb #86d633d8
+def _is_array(a): return isinstance(a, np.ndarray) or hasattr(a, 'row_reader')
+
 def _rows(a):
     "What rows of `a` are taken from: a plain view is ten times faster to index than an `np.memmap`, and never writes to a file"
     if not isinstance(a, np.ndarray): return a
@@ -48,6 +50,7 @@ class Items:
         return i if (r.start,r.step)==(0,1) else r.start + r.step*i.astype('int64', copy=False)
 
     def __getitem__(self, i):
+        if isinstance(i, range) and len(i) and i.step>0 and i[0]>=0 and i[-1]<len(self): i = slice(i.start, i.stop, i.step) # takes no room
         if isinstance(i, slice): return self._new(self.idxs[i])
         if not is_indexer(i): return self._new(self._abs(as_idxs(i, len(self), 'item')).astype(idx_dtype(len(self.arrays[0])), copy=False))
         try: j = self.idxs[i]
@@ -65,7 +68,8 @@ class Items:
 
     def _reader(self, k):
         "The engine for array `k`, shared with all `Items` made from these; None for a list"
-        if k not in self._readers: self._readers[k] = RowReader(self.arrays[k]) if isinstance(self.arrays[k], np.ndarray) else None
+        a = self.arrays[k]
+        if k not in self._readers: self._readers[k] = RowReader(a) if isinstance(a, np.ndarray) else a.row_reader() if _is_array(a) else None
         return self._readers[k]
 
     def _column(self, k, rows, empty=np.empty):
@@ -112,7 +116,7 @@ class _Zip:
     def open(self): return np.frombuffer(bytearray(zlib.decompress(self.data)), self.dtype).reshape(self.shape)
 
 def _pack(a):
-    if on_disk(a): return _Handle(a)
+    if isinstance(a, np.ndarray) and on_disk(a): return _Handle(a)
     return _Zip(a) if isinstance(a, np.ndarray) and not a.dtype.hasobject and 0<a.nbytes<=_small else a
 
 def _items(arrays, idxs): return Items([a.open() if isinstance(a, (_Handle,_Zip)) else a for a in arrays], idxs)
@@ -123,7 +127,7 @@ def _array(a):
     if isinstance(a, (str,os.PathLike)): a = open_memmap(a)
     elif type(a).__module__.split('.')[0] in ('torch','pandas'): a = np.asarray(a)
     elif isinstance(a, L): a = a.items if isinstance(a.items, list) else list(a)
-    if not isinstance(a, (np.ndarray,list,tuple)): raise TypeError(f"can't take rows from {type(a).__name__}: pass an array, a path of a .npy file, or a list (write other formats to a .npy file first)")
+    if not (_is_array(a) or isinstance(a, (list,tuple))): raise TypeError(f"can't take rows from {type(a).__name__}: pass an array, a path of a .npy file, or a list (write other formats to a .npy file first)")
     if isinstance(a, np.ndarray) and a.ndim==0: raise TypeError("an array without dimensions has no rows")
     return a
 

@@ -16,17 +16,21 @@ from fastcore.meta import delegates
 from fastai.data.core import TfmdDL, Datasets
 from fastai.data.load import DataLoader, SkipItemException, fa_collate
 from fastai.data.transforms import Categorize, EncodedMultiCategorize, ItemGetter, RegressionSetup, ToTensor
-from fastai.torch_core import TensorCategory, TensorMultiCategory, tensor, to_device
+from fastai.torch_core import TensorCategory, TensorMultiCategory, apply, tensor, to_device
 from fasttransform import Pipeline
 from fasttransform.cast import explode_types, retain_types
 from fasttransform.transform import compose_tfms
-from .read import idx_dtype
+from .read import as_idxs, idx_dtype
 from .items import Items, itemify, _array
+from .select import Select
 
 # %% ../nbs/04_load.ipynb #b8eeb116
 def _categorize(f, rows):
-    if not isinstance(rows, np.ndarray) or rows.ndim!=1: return None
-    try: return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in rows], dtype=torch.long))
+    if not isinstance(rows, np.ndarray) or rows.ndim<1: return None
+    try:
+        if rows.ndim==1: return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in rows], dtype=torch.long))
+        labels,at = np.unique(rows, return_inverse=True) # a class for each step
+        return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in labels.tolist()], dtype=torch.long)[torch.from_numpy(at.reshape(rows.shape))])
     except KeyError: return None # one by one, fastai names the label it does not know
 
 def _regress(f, rows): return tensor(np.asarray(rows)).float()
@@ -42,13 +46,27 @@ def _encode_batch(f, rows):
 # %% ../nbs/04_load.ipynb #6f618a07
 class _Column:
     "One element of all samples: which array it comes from, and what is done with its rows"
-    def __init__(self, tl):
-        items, self.fs, self.split_idx = tl.items, [f for f in tl.tfms.fs if f.name!='noop'], tl.tfms.split_idx
+    def __init__(self, tl, fs=None):
+        items, self.fs, self.split_idx = tl.items, [f for f in (tl.tfms.fs if fs is None else fs) if f.name!='noop'], tl.tfms.split_idx
         if not isinstance(items, Items): self.items,self.k = Items([items.items if isinstance(items, L) else items]),0
         elif self.fs and type(self.fs[0]) is ItemGetter: self.items,self.k,self.fs = items,self.fs[0].i,self.fs[1:]
         else: self.items,self.k = items,None
 
+        self.shape = None if self.k is None or not isinstance(self.items.arrays[self.k], np.ndarray) else self.items.arrays[self.k].shape[1:] # of a row
+        if self.shape and self.fs and type(self.fs[0]) is Select and self.fs[0].small: self._cut(self.fs.pop(0))
+        self.late = self.fs[-1] if self.k is not None and self.fs and hasattr(self.fs[-1], 'narrow') else None
+        self.dtype = self.late and self.late.becomes(self.items.arrays[self.k])
         self.ks = range(len(self.items.arrays)) if self.k is None else [self.k]
+
+    def _cut(self, f):
+        "Take rows from a view of the array, kept with its readers"
+        views = self.items._readers
+        if (self.k,f) not in views:
+            v,rest = f.view(self.items.arrays[self.k])
+            views[self.k,f] = Items([v]),rest
+        (items,rest),self.k = views[self.k,f],0
+        self.items = items._new(self.items.idxs)
+        if rest: self.fs.insert(0, rest)
 
     def readers(self): return [r for k in self.ks if (r := self.items._reader(k))]
 
@@ -58,7 +76,7 @@ class _Column:
         x = self.items._column(self.k, rows, empty)
         for i,f in enumerate(self.fs):
             if f.split_idx is not None and f.split_idx!=self.split_idx: continue
-            b = None if isinstance(x, list) else _encode_batch(f, x)
+            b = None if isinstance(x, list) else f.narrow(x) if f is self.late else _encode_batch(f, x)
             if b is None: return x,i
             x = b
         if isinstance(x, np.ndarray): x = torch.from_numpy(x.astype(x.dtype.newbyteorder('='), copy=False)) if x.dtype.kind in 'biufc' else list(x)
@@ -75,9 +93,32 @@ class _Column:
             shapes = ', '.join(map(str, dict.fromkeys(tuple(getattr(o,'shape',())) for o in x)))
             raise ValueError(f"rows of different shape can't be stacked into a batch ({shapes}): make them equal with a transform in `item_tfms`, or collate them yourself in `before_batch`") from e
 
+# %% ../nbs/04_load.ipynb #db8918c3
+class _TupleColumn:
+    "An element of all samples that is a tuple, made of a column each"
+    def __init__(self, tl, f): self.items,self.typ,self.parts = tl.items,f.typ,[_Column(tl, [ItemGetter(k),*fs]) for k,fs in f.parts]
+    @property
+    def dtype(self): return tuple(p.dtype for p in self.parts)
+    def readers(self): return [r for p in self.parts for r in p.readers()]
+    def read(self, rows, empty=np.empty): return [p.read(rows, empty) for p in self.parts],0
+    def finish(self, x, i): return self.typ(p.stack(p.finish(*o)) for p,o in zip(self.parts, x))
+    def stack(self, x): return x
+
+def _column(tl): return _TupleColumn(tl, f) if hasattr(f := first(tl.tfms.fs), 'parts') else _Column(tl)
+
+# %% ../nbs/04_load.ipynb #5f4f2ebd
+def _flat(b):
+    "The elements of batch `b`, those of a tuple one by one"
+    return [o for x in b for o in (x if isinstance(x, tuple) else (x,))]
+
+def _cast(x, dtype):
+    "`x`, a tensor or a tuple of some, as `dtype`"
+    if isinstance(x, tuple): return type(x)([_cast(*o) for o in zip(x, dtype)])
+    return x if dtype is None or not isinstance(x, torch.Tensor) else x.to(dtype)
+
 # %% ../nbs/04_load.ipynb #fb892d5a
-_hints = {'shuffle_train':"use shuffle", 'inplace':"nothing is loaded, so leave it out", 'sel_vars':"pass X[:, vars]: a slice of an array on disk stays there",
-          'sel_steps':"pass X[..., first:last]: a slice of an array on disk stays there"} # arguments of tsai's `get_ts_dls`
+_hints = {'shuffle_train':"use shuffle", 'inplace':"nothing is loaded, so leave it out", 'sort':"rows are announced to the system in any order, so leave it out",
+          'vocab':"pass y_block=CategoryBlock(vocab=[…])"} # arguments of tsai's `get_ts_dls`
 
 _dl_args = {*inspect.signature(TfmdDL.__init__).parameters, *inspect.signature(DataLoader.__init__).parameters, *DataLoader._methods} - {'self','kwargs'}
 
@@ -89,14 +130,16 @@ def _known(kwargs, known, who):
             hint = _hints.get(k, f"did you mean {near[0]!r}?" if near else None)
             raise TypeError(f"{who} has no argument {k!r}" + (f": {hint}" if hint else ''))
 
+def _same(a, b): return a==b if isinstance(a, range) and isinstance(b, range) else np.array_equal(a, b)
+
 def _share(ds):
     "Keep one copy of the row numbers that fastai gives to each element of a sample"
     if not isinstance(ds, Datasets): return
     a,splits = ds.tls[0].items, None
     for tl in ds.tls:
         b = tl.items
-        if isinstance(a, Items) and isinstance(b, Items) and all(o is p for o,p in zip(a.arrays,b.arrays)) and np.array_equal(a.idxs, b.idxs): tl.items = a
-        if splits is None: splits = L([o if isinstance(o, (np.ndarray,slice)) else np.asarray(o, idx_dtype(max(o, default=0)+1)) for o in tl.splits], use_list=True)
+        if isinstance(a, Items) and isinstance(b, Items) and all(o is p for o,p in zip(a.arrays,b.arrays)) and _same(a.idxs, b.idxs): tl.items = a
+        if splits is None: splits = L([o if isinstance(o, (np.ndarray,slice,range)) else np.asarray(o, idx_dtype(max(o, default=0)+1)) for o in tl.splits], use_list=True)
         tl.splits = splits
 
 # %% ../nbs/04_load.ipynb #afcd8fc8
@@ -110,6 +153,7 @@ class MemmapDL(TfmdDL):
         num_workers:int=0, # Worker processes; 0, no process but this one, is the fast way
         seed:int=None, # Makes the order of the epochs repeatable; by default it follows `set_seed`
         prefetch:int=2, # Batches that are made ahead, in a thread; 0: no thread
+        sampler=None, # Positions of the coming epoch, instead of all: a list, a PyTorch `Sampler`, or a function of a NumPy random generator
         cache:str=None, # 'device': load all samples onto the device at the first batch, and take the batches there
         verbose:bool=False, # Whether to print verbose logs
         do_setup:bool=True, # Whether to run `setup()` for batch transform(s)
@@ -119,14 +163,15 @@ class MemmapDL(TfmdDL):
         _known([k[4:] if k.startswith('val_') else k for k in kwargs], _dl_args, type(self).__name__) # `Datasets.dataloaders` passes `val_…` on to all loaders
         for t in Pipeline(kwargs.get('after_batch')).fs:
             if do_setup and getattr(t, '_setup', False) and getattr(t, 'use_single_batch', True) is False:
-                raise ValueError(f"{type(t).__name__} wants to load all of X for its statistics: pass use_single_batch=True to take them from one batch, by_sample=True, or the values themselves")
+                raise ValueError(f"{type(t).__name__} wants to load all of X for its statistics: pass use_single_batch=True to take them from one batch, by_sample=True, or the values themselves (`memmap_stats`). `TSDataLoaders.from_memmap` takes them from all training samples if nothing changes these before")
         if cache not in (None,'device'): raise ValueError(f"cache={cache!r}: choose 'device', or None to read from disk")
         if cache and num_workers: raise ValueError(f"cache='device' with num_workers={num_workers}: the samples are on the device already, so pass num_workers=0")
         if not isinstance(bs, int): raise TypeError(f"bs={bs!r}: one number (validation has its own, val_bs)")
         if bs<1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
         if isinstance(dataset, Items): dataset = Datasets(dataset, tfms=[[ItemGetter(k)] for k in range(len(dataset.arrays))])
         _share(dataset)
-        self.seed,self.prefetch,self.cache,self._ring,self._cached = seed,prefetch,cache,_Ring(prefetch+3),None
+        if sampler is not None and not hasattr(sampler, '__len__'): raise TypeError(f"sampler is {type(sampler).__name__} without a length: pass a list of positions, a PyTorch `Sampler`, or a function with `__len__`")
+        self.seed,self.prefetch,self.sampler,self.cache,self._ring,self._cached,self._late = seed,prefetch,sampler,cache,_Ring(prefetch+3),None,None
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, verbose=verbose, do_setup=do_setup,
                          **{k:v for k,v in kwargs.items() if not k.startswith('val_')})
         if seed is not None: self.rng = random.Random(seed)
@@ -140,6 +185,7 @@ def _permutation(self:MemmapDL, n):
 @patch
 def get_idxs(self:MemmapDL):
     "Positions in the order of the coming epoch"
+    if self.sampler is not None: return self._sampled()
     if self.shuffle and 'shuffle_fn' not in vars(self): return self._permutation(self.n)
     idxs = np.arange(self.n, dtype='int32' if self.n<2**31 else 'int64')
     return self.shuffle_fn(idxs) if self.shuffle else idxs
@@ -149,17 +195,32 @@ def shuffle_fn(self:MemmapDL, idxs):
     "`idxs` in random order"
     return idxs[self._permutation(len(idxs))]
 
+# %% ../nbs/04_load.ipynb #2f85c61d
+@patch
+def _sampled(self:MemmapDL):
+    "What the sampler gives for the coming epoch"
+    if callable(self.sampler): idxs = self.sampler(np.random.default_rng(self.rng.getrandbits(64)))
+    elif isinstance(self.sampler, (np.ndarray,list,tuple,range)): idxs = self.sampler
+    else:
+        it = iter(self.sampler)
+        o = next(it, ()) # one position, or many: a list, as tsai's `StratifiedSampler` gives
+        idxs = np.concatenate([o,*it]) if hasattr(o, '__len__') else np.fromiter(itertools.chain([o], it), 'int64')
+    return as_idxs(idxs, self.n, 'sampler: position')
+
 # %% ../nbs/04_load.ipynb #4754b7c7
 @patch
 def _n_used(self:MemmapDL, n): return n//self.bs*self.bs if self.drop_last and n>=self.bs else n
 
 @patch
-def __len__(self:MemmapDL): return -(-self._n_used(self.n)//self.bs)
+def _n_epoch(self:MemmapDL): return self.n if self.sampler is None else len(self.sampler)
+
+@patch
+def __len__(self:MemmapDL): return -(-self._n_used(self._n_epoch())//self.bs)
 
 @patch
 def _batches(self:MemmapDL, idxs):
     "Positions `idxs` in batches, those of this process"
-    if not isinstance(idxs, np.ndarray): idxs = np.fromiter(itertools.islice(idxs, self.n), 'int64')
+    if not isinstance(idxs, np.ndarray): idxs = np.fromiter(itertools.islice(idxs, self._n_epoch()), 'int64')
     return (idxs[i:i+self.bs] for i in range(self.offs*self.bs, self._n_used(len(idxs)), self.num_workers*self.bs))
 
 @patch
@@ -168,7 +229,7 @@ def sample(self:MemmapDL): return self._batches(self._DataLoader__idxs) # what `
 # %% ../nbs/04_load.ipynb #a0cdf0bd
 class _Columns(list):
     "The elements of a sample, read together"
-    def __init__(self, dl): self[:],self.dl = [_Column(tl) for tl in dl.dataset.tls],dl
+    def __init__(self, dl): self[:],self.dl = [_column(tl) for tl in dl.dataset.tls],dl
     def readers(self): return list({id(r):r for c in self for r in c.readers()}.values())
 
     def rows(self, idxs):
@@ -182,25 +243,39 @@ class _Columns(list):
 
     def read(self, rows): return [c.read(r, self.dl._ring.empty) for c,r in zip(self, rows)]
 
+def _sample(x):
+    "The first sample of a column"
+    if isinstance(x, tuple): return type(x)([_sample(o) for o in x])
+    return x[0].clone() if isinstance(x, torch.Tensor) else x[0] # a failed dispatch keeps what it was given until the next garbage collection
+
 def _idle(f, o):
     "Does transform `f` leave the elements of sample `o` alone? (`ToTensor` does what it is told for each type.)"
-    return f.name=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in o))
+    return f.name=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in _flat(o)))
 
 @patch
 def _whole(self:MemmapDL, xs):
     "Can the columns be the batch, or are there transforms of samples?"
     if type(self).create_batch is not TfmdDL.create_batch or 'create_batch' in vars(self): return False
-    sample = [x[0].clone() if isinstance(x, torch.Tensor) else x[0] for x in xs] # a failed dispatch keeps what it was given until the next garbage collection
+    sample = [_sample(x) for x in xs]
     return all(_idle(f, sample) for nm in ('after_item','before_batch') for f in getattr(self, nm).fs)
 
 @patch
 def _finish(self:MemmapDL, cols, xs, whole):
+    dtypes = tuple(c.dtype for c in cols)
+    self._late = dtypes if whole and not self.fake_l.num_workers else None
+    if self._late is None: xs = _cast(tuple(xs), dtypes)
     if whole: return tuple(c.stack(x) for c,x in zip(cols, xs))
     samples = []
-    for s in zip(*xs):
+    for s in zip(*([type(x)(o) for o in zip(*x)] if isinstance(x, tuple) else x for x in xs)):
         try: samples.append(self.after_item(s))
         except SkipItemException: pass
     return self.retain(self.create_batch(self.before_batch(samples)), samples)
+
+@patch
+def _on_device(self:MemmapDL, b):
+    "Batch `b` on the device, in the types that the model takes"
+    if self.device is not None: b = to_device(b, self.device)
+    return b if self._late is None else _cast(b, self._late)
 
 @patch
 def do_batch(self:MemmapDL, b):
@@ -295,7 +370,7 @@ def _to_cuda(batches, device):
     side,busy,prev = torch.cuda.Stream(device),collections.deque(),None
     def ready(b, done):
         torch.cuda.current_stream(device).wait_event(done)
-        for t in b:
+        for t in _flat(b):
             if isinstance(t, torch.Tensor): t.record_stream(torch.cuda.current_stream(device))
         return b
     try:
@@ -318,15 +393,15 @@ def _cached_batch(self:MemmapDL, idxs):
     if self._cached is None:
         res,device = None,self.device or torch.device('cpu')
         for i in range(0, self.n, self.bs):
-            b = self.do_batch(np.arange(i, min(i+self.bs, self.n)))
+            b = self._on_device(self.do_batch(np.arange(i, min(i+self.bs, self.n))))
             if res is None:
                 if not self._whole(b):
                     raise ValueError("cache='device' keeps samples as they are: item transforms would be applied once only. Use batch_tfms, or no cache")
-                res = [torch.empty((self.n, *x.shape[1:]), dtype=x.dtype, device=device).as_subclass(type(x)) for x in b]
-            for r,x in zip(res, b): r[i:i+len(x)] = x
+                res = apply(lambda x: torch.empty((self.n, *x.shape[1:]), dtype=x.dtype, device=device).as_subclass(type(x)), b)
+            for r,x in zip(_flat(res), _flat(b)): r[i:i+len(x)] = x
         self._cached = res
-    at = torch.from_numpy(np.asarray(idxs, 'int64')).to(self._cached[0].device)
-    return tuple(x[at] for x in self._cached)
+    at = torch.from_numpy(np.asarray(idxs, 'int64')).to(_flat(self._cached)[0].device)
+    return apply(lambda x: x[at], self._cached)
 
 # %% ../nbs/04_load.ipynb #a46e14c5
 _hint_bytes = 2**25 # hinted ahead: 32 MB keep a disk busy; 4 to 64 batches
@@ -364,8 +439,7 @@ def __iter__(self:MemmapDL):
     if self._ring.pin: batches = _to_cuda(batches, self.device)
     try:
         for b in batches:
-            if self.device is not None: b = to_device(b, self.device)
-            yield self.after_batch(b)
+            yield self.after_batch(self._on_device(b))
     finally: batches.close()
     self.after_iter()
 
@@ -376,18 +450,20 @@ def one_batch(self:MemmapDL):
     self.randomize()
     self.before_iter()
     b = (self._cached_batch if self.cache else self.do_batch)(first(self._batches(self.get_idxs())))
-    return self.after_batch(b if self.device is None else to_device(b, self.device))
+    return self.after_batch(self._on_device(b))
 
 # %% ../nbs/04_load.ipynb #55202052
 @patch
 def _one_pass(self:MemmapDL):
     "Types and shapes of a batch, from one sample (fastai's asks for `do_item(None)`)"
-    b = self.do_batch([0])
-    if self.device is not None: b = to_device(b, self.device)
+    b = self._on_device(self.do_batch([0]))
     its = self.after_batch(b)
     self._n_inp,self._types = self.dataset.n_inp,explode_types(its)
-    self._shapes = [tuple(getattr(o,'shape',())[1:]) for o in its]
-    self._row_shapes = [tuple(getattr(o,'shape',())[1:]) for o in b]
+    self._shapes = [tuple(getattr(o,'shape',())[1:]) for o in _flat(its)]
+    self._n_x = len(_flat(its[:self._n_inp]))
+    self._dense = len(its)>self._n_inp and type(its[self._n_inp]) is TensorCategory and its[self._n_inp].ndim>1 # a class for each step
+    cols = [p for c in _Columns(self) for p in getattr(c, 'parts', [c])]
+    self._row_shapes = [tuple(getattr(o,'shape',())[1:]) if c.shape is None else c.shape for c,o in zip(cols, _flat(b))]
 
 @patch
 @delegates(TfmdDL.new)
@@ -397,9 +473,11 @@ def new(self:MemmapDL,
     **kwargs
 ):
     "A loader like this one with some arguments changed"
-    if cls is None or issubclass(cls, MemmapDL): kwargs = merge({'seed':self.seed, 'prefetch':self.prefetch, 'cache':self.cache}, kwargs)
+    if cls is None or issubclass(cls, MemmapDL):
+        keep = (dataset is None or dataset is self.dataset) and kwargs.get('shuffle') is not False # `get_preds` asks so for all samples, each once
+        kwargs = merge({'seed':self.seed, 'prefetch':self.prefetch, 'cache':self.cache, 'sampler':self.sampler if keep else None}, kwargs)
     res = TfmdDL.new(self, dataset, cls, **kwargs)
-    res._shapes,res._row_shapes = self._shapes,self._row_shapes
+    for k in ('_shapes','_row_shapes','_n_x','_dense'): setattr(res, k, getattr(self, k))
     if isinstance(res, MemmapDL) and res.dataset is self.dataset: res._cached = self._cached
     return res
 
@@ -442,7 +520,7 @@ def new_dl(self:MemmapDL,
     "A loader of new samples, unshuffled, with the transforms of this one"
     items = X if isinstance(X, Items) else _new_items(X, y, self._row_shapes)
     ds = self.dataset
-    tls = ds.tls if len(items.arrays)>ds.n_inp else ds.tls[:ds.n_inp]
+    tls = ds.tls if len(items.arrays)>self._n_x else ds.tls[:ds.n_inp]
     kwargs = merge({'shuffle':False, 'drop_last':False, 'cache':None}, kwargs)
     return self.new(Datasets(tls=[tl._new(items, split_idx=1) for tl in tls], n_inp=ds.n_inp), bs=bs, **kwargs)
 
@@ -463,10 +541,15 @@ def len(self:MemmapDL)->int:
     return self._shape[0][-1]
 
 @patch(as_prop=True)
+def _target_shapes(self:MemmapDL):
+    shapes = self._shape
+    return shapes[self._n_x:]
+
+@patch(as_prop=True)
 def d(self:MemmapDL):
     "Shape of a target of several dimensions, None for one class or a list of numbers"
-    y = self._shape[self.n_inp:]
-    return list(y[0]) if y and len(y[0])>1 else None
+    y = self._target_shapes
+    return list(y[0]) if y and len(y[0])>(not self._dense) else None
 
 @patch(as_prop=True)
 def c(self:MemmapDL)->int:

@@ -22,7 +22,7 @@ def as_idxs(
 ) -> np.ndarray: # Indices in 0…n-1
     "`idxs` as an array of row numbers; `IndexError` if one is out of range"
     if isinstance(idxs, slice): return np.arange(*idxs.indices(n))
-    a = np.asarray(idxs if hasattr(idxs,'__array__') else list(idxs))
+    a = np.arange(idxs.start, idxs.stop, idxs.step) if isinstance(idxs, range) else np.asarray(idxs if hasattr(idxs,'__array__') else list(idxs))
     if a.ndim != 1: raise IndexError(f"{what}: one list of row numbers is needed, got an array of shape {a.shape}")
     if a.dtype==bool:
         if len(a)!=n: raise IndexError(f"{what}: a mask of {len(a):,} booleans for {n:,} rows; it needs one for each")
@@ -95,6 +95,7 @@ class RowReader:
         self.fd,self.window = fd,_readahead(fd)
         weakref.finalize(self, os.close, fd)
         self.off = root.offset + _addr(self.a) - _addr(root)
+        self.check()
         start = self.off//mmap.ALLOCATIONGRANULARITY*mmap.ALLOCATIONGRANULARITY
         self.pad = self.off-start # of the array in the mapping
         self.bits,self.complete,self.truth,self.again = None,False,True,0
@@ -175,6 +176,21 @@ def hint(self:RowReader, idxs):
         self._willneed(np.unique(np.concatenate([at, at+self.row-1])//_page)*_page, _page)
     else: self._willneed(self.off+np.sort(missing).astype('int64')*self.row, self.row)
 
+# %% ../nbs/01_read.ipynb #a49acb6f
+@patch
+def hint_bytes(self:RowReader, at, size):
+    "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
+    if self.fd is None or not len(at): return
+    self._look()
+    if self.truth and self.complete: return
+    at = self.pad+at.astype('int64')
+    p = np.minimum(at[:,None]//_page+np.arange((size-2)//_page+2), (at[:,None]+size-1)//_page)
+    if self.truth: p = p[((self.bits[p>>3]>>(p&7).astype('u1'))&1)==0]
+    elif self.cached((at-self.pad+size//2)//self.row)==1: return
+    if not p.size: return
+    p = np.unique(p)
+    for run in np.split(p, np.flatnonzero(np.diff(p)>1)+1): self._willneed(self.off-self.pad+run[:1]*_page, len(run)*_page)
+
 # %% ../nbs/01_read.ipynb #0912716f
 _calls = {'x86_64':(206,207,208,209), 'aarch64':(0,1,4,2)}.get(platform.machine()) if _libc else None # io_setup, io_destroy, io_getevents, io_submit
 _iocb  = np.dtype(dict(names=['fd','to','size','at'], formats=['u4','u8','u8','i8'], offsets=[20,24,32,40], itemsize=64)) # of linux/aio_abi.h; opcode 0 is pread
@@ -228,26 +244,29 @@ def start(self:RowReader):
     if self.fd is not None: self.warm = self.cached(self._some(256), 256)>.9
 
 @patch
-def _cut(self:RowReader):
-    return OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
+def check(self:RowReader):
+    "`OSError` if the file is shorter than it was"
+    if self.fd is not None and os.fstat(self.fd).st_size < self.off+self.a.nbytes:
+        raise OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
 
 @patch
 def _pread(self:RowReader, idxs, out):
     "Read rows from the file into `out`; False where that can't be done"
-    if not _calls or not (reads := _Reads.take()): return False
+    if self.fd is None or not _calls or not (reads := _Reads.take()): return False
     got = reads.read(self.fd, self.off+idxs.astype('i8')*self.row, _addr(out)+self.row*np.arange(len(idxs), dtype='u8'), self.row)
     reads.free.append(reads) # not after an interrupt: then some may still be under way
     if (bad := got<0).any(): raise OSError(int(-got[bad][0]), os.strerror(int(-got[bad][0])), self.fn)
-    if (got<self.row).any(): raise self._cut()
+    if (got<self.row).any():
+        self.check()
+        raise OSError(f"{self.fn}: a read came short, and the file has its size: read it again")
     return True
 
 @patch
 def read(self:RowReader, idxs, out):
     "Copy rows `idxs` (checked) into `out`, of shape (len(idxs), *row) and the array's dtype"
     if self.src is None: return gather(self.a, idxs, out)
-    if self.fd is not None:
-        if not self.warm and self.row<2**30 and self._pread(idxs, out): return out
-        if os.fstat(self.fd).st_size < self.off+self.a.nbytes: raise self._cut()
+    if not self.warm and self.row<2**30 and self._pread(idxs, out): return out
+    self.check()
     words = out.reshape(-1).view('u1').view(self.words.dtype).reshape(len(idxs), self.words.shape[1])
     if self.warm and os.getpid()==self.pid: torch.index_select( # OpenMP's threads do not survive a fork
         self.tensor, 0, torch.from_numpy(np.ascontiguousarray(idxs, 'int64')), out=torch.from_numpy(words))

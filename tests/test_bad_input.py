@@ -76,12 +76,13 @@ def test_missing_label(missing):
     with pytest.raises(ValueError, match='1 training rows have no label'): make(X, labels, splits=(range(50),range(50,100)))
 
 def test_transforms_that_want_all_of_X():
-    from tsai.data.preprocessing import TSStandardize
-    for t in (TSStandardize(use_single_batch=False), [TSStandardize(by_var=True, use_single_batch=False)]):
-        with pytest.raises(ValueError, match='TSStandardize wants to load all of X'): make(X, y, batch_tfms=t)
-    make(X+1, y, batch_tfms=TSStandardize(by_var=True)); make(X, y, batch_tfms=TSStandardize(mean=[0.], std=[1.], use_single_batch=False))
+    from tsai.data.preprocessing import TSNan2Value, TSStandardize
+    d = DataBlock((MemmapBlock,CategoryBlock), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)], batch_tfms=TSStandardize(use_single_batch=False))
+    with pytest.raises(ValueError, match='TSStandardize wants to load all of X'): d.dataloaders((X+1,y))
+    with pytest.raises(ValueError, match='TSStandardize wants to load all of X'): make(X+1, y, batch_tfms=[TSNan2Value(),TSStandardize(use_single_batch=False)])
+    make(X+1, y, batch_tfms=TSStandardize(by_var=True, use_single_batch=False)); make(X, y, batch_tfms=TSStandardize(mean=[0.], std=[1.], use_single_batch=False))
 
-@pytest.mark.parametrize('kw,words', [(dict(bs=[64,128]),'val_bs'), (dict(tfms=3),'batch_tfms'), (dict(y_block='cat'),'CategoryBlock'), (dict(after_item=None),'no argument'), (dict(sel_vars=[0]),'slice of an array'), (dict(shuffle_train=False),'use shuffle'), (dict(inplace=True),'nothing is loaded')])
+@pytest.mark.parametrize('kw,words', [(dict(bs='64'),'val_bs'), (dict(tfms=3),'batch_tfms'), (dict(y_block='cat'),'CategoryBlock'), (dict(after_item=None),'no argument'), (dict(shuffle_train=False),'use shuffle'), (dict(inplace=True),'nothing is loaded')])
 def test_arguments_of_the_wrong_kind(kw, words):
     with pytest.raises(TypeError, match=words): make(X, y, **kw)
 

@@ -195,7 +195,7 @@ def test_dtype(data, dtype):
     assert x.dtype=={'float16':torch.float16, np.float64:torch.float64}.get(dtype, torch.float32)
 
 @pytest.mark.parametrize('y,c,loss', [(np.arange(200)%4,4,'CrossEntropyLossFlat'), (np.arange(200)%2==0,2,'CrossEntropyLossFlat'), (np.linspace(0,1,200),1,'MSELoss'),
-                                      (np.ones((200,3)),3,'MSELoss'), ([['a'],['b']]*100,2,'BCEWithLogitsLossFlat'), (np.array(['x','y']*100, object),2,'CrossEntropyLossFlat'), ((np.arange(200)%4)[:,None],4,'CrossEntropyLossFlat')])
+                                      (np.ones((200,3)),1,'MSELoss'), ([['a'],['b']]*100,2,'BCEWithLogitsLossFlat'), (np.array(['x','y']*100, object),2,'CrossEntropyLossFlat'), ((np.arange(200)%4)[:,None],4,'CrossEntropyLossFlat')])
 def test_inferred(data, y, c, loss):
     dls = TSDataLoaders.from_memmap(data[0], y)
     learn = ts_learner(dls, 'InceptionTimePlus', nf=4)

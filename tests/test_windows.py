@@ -1,0 +1,324 @@
+"Windows of long series: the same as tsai's, never across groups, splits that do not leak, constant memory"
+import os, pickle, subprocess, sys, textwrap, tracemalloc, numpy as np, pytest, torch
+from copy import deepcopy
+from fastai.data.block import DataBlock, RegressionBlock
+from fastai.data.transforms import IndexSplitter, ItemGetter, RandomSplitter
+from fastai.learner import load_learner
+from hypothesis import given, settings, strategies as st
+from tsai.data.core import TSForecasting, get_ts_dls
+from tsai.data.preparation import SlidingWindow, SlidingWindowPanel
+from tsai.inference import * # get_X_preds
+from tsai.learner import ts_learner
+from memmap_ts.all import *
+from memmap_ts.windows import windows
+from memmap_ts.dls import check_splits
+
+linux = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux takes these hints, and tells anonymous memory')
+rng = np.random.default_rng(0)
+walk = rng.normal(size=(300,4)).cumsum(0).astype('float32')
+
+def rows(w): return None if w is None else w[np.arange(len(w))]
+
+@pytest.mark.parametrize('kw', [dict(horizon=1), dict(horizon=5), dict(horizon=[1,4,9]), dict(horizon=[3]), dict(horizon=5, stride=3), dict(horizon=1, stride=None), dict(horizon=2, start=7, stride=2),
+    dict(horizon=5, get_x=[0,2], get_y=1), dict(horizon=1, get_x=[3,0,1], get_y=[0,3]), dict(horizon=3, get_y=[2]), dict(horizon=0, get_y=[]), dict(horizon=0, get_x=[0,1], get_y=3),
+    dict(horizon=0, get_x=[0,1], get_y=[2,3]), dict(horizon=-3, get_x=0, get_y=[2,3]), dict(horizon=[-2,0,2], get_x=[0,1], get_y=2, stride=5)], ids=str)
+@pytest.mark.parametrize('layout', ['RAM','disk','vars first','disk, vars first','one variable'])
+def test_as_tsai(kw, layout, saved):
+    a = walk if layout!='one variable' else walk[:,0]
+    if a.ndim==1 and ('get_x' in kw or kw.get('get_y')): pytest.skip('there is one variable only')
+    first = 'vars first' not in layout
+    a = a if first else np.ascontiguousarray(a.T)
+    X,y = windows(saved(a) if 'disk' in layout else a, 20, seq_first=first, **kw)
+    wantX,wanty = SlidingWindow(20, seq_first=first, **kw)(a)
+    for got,want in ((X,wantX),(y,wanty)):
+        if want is None: assert got is None; continue
+        assert got.shape==want.shape and got.dtype==want.dtype and len(got)==len(want)
+        np.testing.assert_array_equal(rows(got), want)
+        np.testing.assert_array_equal(np.stack([got[i] for i in range(len(got))]), want)
+        np.testing.assert_array_equal(rows(got[3:40:7]), want[3:40:7])
+
+def test_no_targets():
+    "tsai refuses horizon 0 of all variables: here it says that nothing is predicted"
+    X,y = windows(walk, 20)
+    assert y is None and X.shape==(281,4,20)
+
+def test_groups_as_tsai():
+    import pandas as pd
+    ids = np.repeat([5,2,9], [120,15,165])
+    want = SlidingWindowPanel(20, ['id'], get_x=[0,1,2,3], get_y=[0,1], horizon=4, stride=3, verbose=False)(pd.DataFrame({**{c:walk[:,i] for i,c in enumerate('abcd')}, 'id':np.sort(ids)}))
+    X,y = windows(walk, 20, 3, horizon=4, get_y=[0,1], groups=np.sort(ids))
+    for got,w in zip((X,y), want): np.testing.assert_array_equal(rows(got), w)
+
+cases = st.fixed_dictionaries(dict(lengths=st.lists(st.integers(0,40), min_size=1, max_size=6), window_len=st.integers(1,12), stride=st.integers(1,15), horizon=st.one_of(st.integers(0,6), st.lists(st.integers(1,8), min_size=1, max_size=3)),
+                                   start=st.integers(0,5), by_id=st.booleans()))
+def spans(o):
+    "First step and end of every window, in words of one syllable"
+    reach = o['window_len']+(o['horizon'] if isinstance(o['horizon'], int) else max(o['horizon']))
+    ends = np.cumsum(o['lengths']).tolist()
+    return [(s, s+reach) for lo,hi in zip([0]+ends, ends) for s in range(lo+o['start'], hi-reach+1, o['stride'])]
+
+def made(o):
+    n = sum(o['lengths'])
+    by_id = o['by_id'] or len(o['lengths'])==n # as many numbers as steps are ids
+    groups = np.repeat(np.arange(len(o['lengths'])), o['lengths']) if by_id else o['lengths']
+    return windows(np.arange(2*n).reshape(n,2), o['window_len'], o['stride'], o['horizon'], groups=groups, start=o['start'])
+
+@settings(max_examples=200, deadline=None)
+@given(cases, st.data())
+def test_groups(o, data):
+    want = spans(o)
+    if not want:
+        with pytest.raises(ValueError, match='no window|no values'): made(o)
+        return
+    X,y = made(o)
+    assert X.first_steps().tolist()==[a for a,_ in want]
+    h = list(range(1, o['horizon']+1)) if isinstance(o['horizon'], int) else o['horizon']
+    for i in range(len(X)):
+        a,L = want[i][0],o['window_len']
+        assert X[i][0].tolist()==[2*s for s in range(a, a+L)]
+        if y is not None: assert np.ravel(y[i]).tolist()==[2*(a+L-1+s)+v for v in (0,1) for s in h]
+    s = data.draw(st.slices(len(X)).filter(lambda s: (s.step or 1)>0))
+    np.testing.assert_array_equal(rows(X[s]), rows(X)[s])
+    np.testing.assert_array_equal(X[s].first_steps(), X.first_steps()[s])
+
+def steps(want, part): return {s for i in part for s in range(*want[i])}
+
+@settings(max_examples=200, deadline=None)
+@given(cases, st.lists(st.one_of(st.floats(.05,.95), st.integers(1,30)), min_size=1, max_size=2), st.integers(0,10), st.floats(.1,.9), st.integers(0,9))
+def test_splits_do_not_leak(o, cuts, gap, share, seed):
+    want = spans(o)
+    if not want: return
+    X,_ = made(o)
+    def check(parts, gap):
+        seen = [steps(want, p) for p in parts]
+        assert all(len(p) for p in parts)
+        for i,a in enumerate(seen):
+            for b in seen[i+1:]: assert not a&b
+            if gap:
+                ends = np.cumsum(o['lengths'])
+                for b in seen[i+1:]:
+                    for g in range(len(ends)): # the distance counts within a group
+                        x,z = ([s for s in p if np.searchsorted(ends, s, 'right')==g] for p in (a,b))
+                        assert not x or not z or min(z)-max(x)>gap
+        X.check_leak(parts)
+    try: parts = X.split_by_time(cuts, gap)
+    except ValueError as e: assert 'no window of' in str(e) or 'ascending' in str(e)
+    else: check(parts, gap)
+    try: parts = X.split_by_group(share, seed)
+    except ValueError as e: assert 'single group' in str(e)
+    else:
+        check(parts, 0)
+        assert sum(map(len, parts))==len(X)
+        parts = [[int(i) for i in p] for p in parts]
+        if parts[0] and parts[1]:
+            parts[1].append(parts[0][-1])
+            with pytest.raises(ValueError, match='share steps'): X.check_leak(parts)
+
+def test_all_windows_of_a_part_are_used():
+    X,_ = windows(np.arange(1000), 10, 3, 2)
+    train,valid = X.split_by_time(600, gap=50)
+    at = X.first_steps()
+    assert list(train)==np.flatnonzero(at+12<=600).tolist() and list(valid)==np.flatnonzero(at>=650).tolist()
+
+def test_default_splits_and_ranges(saved):
+    X,y = windows(saved(walk), 20, horizon=3)
+    dls = TSDataLoaders.from_memmap(X, y, bs=8)
+    assert [dls.train_ds.items.idxs,dls.valid_ds.items.idxs]==X.split_by_time(.8) # ranges, still
+    X.check_leak([dls.train_ds.items.idxs,dls.valid_ds.items.idxs])
+    assert check_splits((slice(0,100),range(100,281)), 281)==[range(100),range(100,281)]
+    for bad in ((range(100),range(99,200)), (slice(0,100),np.arange(99,200)), ([99,3],range(99,200))):
+        with pytest.raises(ValueError, match='has 1 of the training rows'): check_splits(bad, 281)
+    with pytest.raises(IndexError): check_splits((range(100),range(100,282)), 281)
+    dls = TSDataLoaders.from_memmap(X, y, splits=RandomSplitter(seed=0), bs=8)
+    with pytest.raises(ValueError, match='share steps'): X.check_leak([dls.train_ds.items.idxs,dls.valid_ds.items.idxs])
+
+def test_1e8(tmp_path):
+    "Ranges and numbers of windows in a group, nothing for each window"
+    a = create_memmap(tmp_path/'X.npy', (10**8+10**6,1), 'u1')
+    lengths = np.full(5000, len(a)//5000)
+    TSDataLoaders.from_memmap(windows(np.ones(99,'f4'), 9)[0]) # imports are not what is measured
+    for groups in (None,lengths):
+        tracemalloc.start()
+        X,y = windows(a, 96, horizon=4, groups=groups)
+        splits = X.split_by_time(.9) if groups is None else X.split_by_group(np.arange(4000,5000))
+        dls = TSDataLoaders.from_memmap(X, y, splits=splits)
+        made = pickle.dumps(dls.valid.dataset)
+        assert len(X)>=10**8 and sum(map(len, splits))>.99*len(X)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+        tracemalloc.stop()
+        assert len(made) < 500_000
+        assert dls.valid.do_batch([0,-1])[1].shape==(2,4)
+
+code = '''
+    import sys, numpy as np
+    from memmap_ts.all import *
+    from memmap_ts.windows import windows
+    from memmap_ts.cli import anon_memory
+    def loaders(a, n, bs, first):
+        X,y = windows(a, n, None, horizon=n//8, seq_first=first)
+        return TSDataLoaders.from_memmap(X, y, bs=bs)
+    fn,n,bs,first = sys.argv[1],int(sys.argv[2]),int(sys.argv[3]),sys.argv[4]=='1'
+    for _ in loaders(np.ones((9999,99), 'f4'), n, 4, True).train: pass # what is loaded once, whatever the data
+    start = peak = anon_memory()
+    dls,n = loaders(fn, n, bs, first),0
+    for dl in dls:
+        for xb,yb in dl: n += len(xb); peak = max(peak, anon_memory()); xb.sum()
+    print(peak-start, n)
+'''
+
+@linux
+@pytest.mark.parametrize('shape,n,bs,first', [((4_000_000,128),64,64,1), ((500_000_000,1),128,1024,1), ((8,64_000_000),1024,64,0)])
+def test_2GB(shape, n, bs, first, tmp_path):
+    a = create_memmap(tmp_path/'X.npy', shape)
+    assert a.nbytes >= 2e9
+    (tmp_path/'run.py').write_text(textwrap.dedent(code))
+    r = subprocess.run([sys.executable, tmp_path/'run.py', tmp_path/'X.npy', *map(str, (n,bs,first))], capture_output=True, text=True, timeout=900)
+    assert r.returncode==0, r.stderr
+    grown,seen = map(int, r.stdout.split())
+    assert seen > .99*max(shape)/n-bs
+    assert grown < 200e6, f'{grown/1e6:.0f} MB'
+
+workers = '''
+    import multiprocessing, sys, numpy as np, torch
+    from memmap_ts.all import *
+    from memmap_ts.windows import windows
+    if __name__=='__main__':
+        multiprocessing.set_start_method(sys.argv[1])
+        class Guard(np.memmap):
+            def __reduce_ex__(self, *args): raise AssertionError("an array on disk was pickled")
+        a = open_memmap(sys.argv[2])
+        X,y = windows(a.view(Guard), 20, horizon=3, groups=[100,200])
+        dls = TSDataLoaders.from_memmap(X, y, splits=(range(200),range(200,len(X))), bs=16, num_workers=2, seed=0, drop_last=False)
+        one = TSDataLoaders.from_memmap(X, y, splits=(range(200),range(200,len(X))), bs=16, seed=0, drop_last=False)
+        n = 0
+        for (a,b),(c,d) in zip(one.train, dls.train): assert a.equal(c) and b.equal(d); n += len(a)
+        assert n==200
+        print('fine')
+'''
+
+@pytest.mark.parametrize('method', [pytest.param('fork', marks=pytest.mark.skipif(sys.platform=='win32', reason='Windows has no fork')), 'spawn'])
+def test_workers(method, saved, tmp_path):
+    (tmp_path/'run.py').write_text(textwrap.dedent(workers))
+    r = subprocess.run([sys.executable, tmp_path/'run.py', method, saved(walk)], capture_output=True, text=True, timeout=600)
+    assert r.returncode==0 and r.stdout.strip().endswith('fine'), r.stdout+r.stderr
+
+def test_pickle(saved):
+    X,y = windows(open_memmap(saved(np.tile(walk, (99,1)))), 20, horizon=3, groups=[99*300-40,40])
+    its = pickle.loads(pickle.dumps(itemify(X[5:], y[5:])))
+    assert len(pickle.dumps(itemify(X, y))) < 3000 and on_disk(its.arrays[0])
+    assert its.arrays[0].series is its.arrays[1].series # one mapping for both
+    i = [0,7,len(X)-6]
+    for a,b in zip(its.batch(i), (X,y)): np.testing.assert_array_equal(a, rows(b[5:])[i])
+
+@linux
+@pytest.mark.parametrize('first', [True, False])
+def test_hints(first, saved, monkeypatch):
+    "Every page of the batch once, neighbours together, and no other"
+    a = rng.normal(size=(50_000,16)).astype('f4')
+    fn = saved(a if first else np.ascontiguousarray(a.T))
+    X,y = windows(fn, 200, horizon=9, seq_first=first)
+    got = []
+    monkeypatch.setattr(os, 'posix_fadvise', lambda fd,o,n,what: got.append((o,o+n)))
+    r = X.row_reader()
+    r.engine.truth,r.engine.cached = False,lambda *args: False
+    r.hint(np.array([40_000,40_050,7,40_010]))
+    off,page = open_memmap(fn).offset,os.sysconf('SC_PAGESIZE')
+    touched = [[(off+s*64, off+(s+200)*64)] if first else [(off+(v*50_000+s)*4, off+(v*50_000+s+200)*4) for v in range(16)] for s in (40_000,40_050,7,40_010)]
+    want = {p for w in touched for lo,hi in w for p in range(lo//page, (hi-1)//page+1)}
+    pages = [p for lo,hi in got for p in range(lo//page, -(-hi//page))]
+    assert sorted(pages)==sorted(want)
+    assert len(got)<len(pages) if first else len(got)<=2*16
+    got.clear()
+    r.engine.cached = lambda *args: True
+    r.hint(np.array([3]))
+    assert not got
+
+def test_truncated(saved):
+    fn = saved(np.tile(walk, (99,1)))
+    items = itemify(*windows(fn, 20, horizon=3))
+    items.batch([0])
+    if items._reader(0).engine.fd is None: pytest.skip('no mapping of our own here')
+    os.truncate(fn, 4096)
+    with pytest.raises(OSError, match='truncated'): items.batch([0])
+
+def test_file_is_not_written(saved, sha):
+    fn = saved(walk)
+    before = sha(fn)
+    X,y = windows(open_memmap(fn, 'r+'), 20, horizon=3)
+    for w in (X,y):
+        with pytest.raises(ValueError): w[0][...] = 0
+    for b in TSDataLoaders.from_memmap(X, y, bs=8, item_tfms=lambda o: o.mul_(0), shuffle=False).train: assert not b[0].any()
+    assert sha(fn)==before
+
+def fit(dls, model):
+    learn = ts_learner(dls, deepcopy(model))
+    with learn.no_bar(),learn.no_logging(): learn.fit(2, 1e-3)
+    return learn,learn.recorder.values
+
+@pytest.mark.parametrize('kw', [dict(horizon=8), dict(horizon=8, get_x=[1], get_y=[1]), dict(horizon=1)], ids=['many','one','one step'])
+@pytest.mark.parametrize('arch', ['PatchTST','InceptionTimePlus'])
+def test_forecasting(kw, arch, saved, tmp_path):
+    "The losses of windows on disk are those of windows in RAM, and of tsai's loaders"
+    if arch=='PatchTST' and kw['horizon']==1: pytest.skip('tsai has no dimension for a single step, and PatchTST needs one')
+    X,y = windows(saved(walk), 40, **kw)
+    splits = X.split_by_time(.7)
+    dls = TSDataLoaders.from_memmap(X, y, splits=splits, bs=16, seed=1)
+    config = dict(n_layers=1, d_model=16, d_ff=32, n_heads=2, dropout=0) if arch=='PatchTST' else dict(nf=4) # tsai's loaders draw random numbers, which dropout would show
+    model = ts_learner(dls, arch, **config).model
+    learn,losses = fit(dls, model)
+    _,ram = fit(TSDataLoaders.from_memmap(rows(X), rows(y), splits=splits, bs=16, seed=1), model)
+    assert losses==ram
+    _,losses2 = fit(TSDataLoaders.from_memmap(X, y, splits=splits, bs=16, shuffle=False, drop_last=True), model)
+    tsai = get_ts_dls(rows(X), rows(y), splits=[list(s) for s in splits], tfms=[None,TSForecasting()], bs=16, shuffle_train=False)
+    assert (tsai.vars,tsai.len,tsai.c,tsai.d)==(learn.dls.vars,learn.dls.len,learn.dls.c,learn.dls.d)
+    _,theirs = fit(tsai, model)
+    np.testing.assert_allclose(losses2, theirs, rtol=1e-5)
+    p,t,d = learn.get_X_preds(X[splits[1]], y[splits[1]], bs=16)
+    assert len(p)==len(d)==len(splits[1]) and p.numel()==t.numel()
+    np.testing.assert_array_equal(t.numpy(), rows(y[splits[1]]))
+    p2,t2 = learn.get_preds()
+    assert torch.equal(p, p2) and torch.equal(t, t2)
+    learn.export(tmp_path/'l.pkl')
+    assert os.path.getsize(tmp_path/'l.pkl') < 5e6
+    again = load_learner(tmp_path/'l.pkl')
+    latest,_ = windows(walk[-40:], 40, get_x=kw.get('get_x'))
+    assert torch.equal(again.get_X_preds(latest)[0], learn.get_X_preds(latest)[0])
+
+def test_datablock_and_labels(saved):
+    fn = saved(walk)
+    X,y = windows(fn, 20, horizon=3)
+    d = DataBlock((MemmapBlock,RegressionBlock), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)], splitter=IndexSplitter(list(range(200,278))))
+    x,t = d.dataloaders((X,y), bs=8, shuffle=False).train.one_batch()
+    np.testing.assert_array_equal(x, rows(X[:8])); np.testing.assert_array_equal(t, rows(y[:8]))
+    labels = np.array(['down','up'])[(walk[X.first_steps()+22,0]>walk[X.first_steps()+19,0]).astype(int)]
+    dls = TSDataLoaders.from_memmap(X, labels, splits=X.split_by_time(), bs=8)
+    assert list(dls.vocab)==['down','up'] and dls.c==2
+    assert len(TSDataLoaders.from_memmap(X, bs=8).one_batch())==1
+    assert TSDataLoaders.from_memmap(*windows(fn, 20, horizon=1, get_y=0), bs=8).one_batch()[1].shape==(8,)
+
+def test_integers_are_forecast(saved):
+    dls = TSDataLoaders.from_memmap(*windows(saved((walk*9).astype('i2')), 20, horizon=3), bs=8)
+    assert dls.one_batch()[1].dtype==torch.float32 and not dls.cat and dls.d==[4,3]
+
+@pytest.mark.parametrize('kw,err,words', [(dict(window_len=301),ValueError,'no window of 301 steps fits into a series of 300'), (dict(window_len=0),ValueError,'window_len=0'), (dict(window_len=9, stride=-1),ValueError,'stride=-1'),
+    (dict(window_len=9, groups=[1,2]),ValueError,'lengths'), (dict(window_len=9, horizon=0, get_y=1),ValueError,'same steps'), (dict(window_len=9, groups=np.arange(300)%2),ValueError,'comes back'),
+    (dict(window_len=9, get_x=9),IndexError,'get_x: variable 9'), (dict(window_len=9, seq_first=False),ValueError,'seq_first=True'), (dict(window_len=9, y_func=max),TypeError,'y_func')])
+def test_bad(kw, err, words):
+    with pytest.raises(err, match=words): windows(walk, **kw)
+
+@linux
+def test_sweep(saved, monkeypatch):
+    "Windows that overlap want all of the file many times: it is hinted once, in order, if it fits in memory"
+    from memmap_ts import series
+    monkeypatch.setattr(series, '_sweep', 2**16)
+    fn = saved(rng.normal(size=(50_000,16)).astype('f4'))
+    for stride,fits,whole in ((1,True,True), (None,True,False), (1,False,False)):
+        monkeypatch.setattr(series, '_fits', lambda size: fits)
+        r = windows(fn, 200, stride)[0].row_reader()
+        got = []
+        r.engine.hint_bytes = lambda at,size: got.append((at.tolist(),size))
+        r.engine.cached = lambda *args: False
+        r.start()
+        for _ in range(99): r.hint(np.array([0]))
+        got = [(at[0],size) for at,size in got if size!=200*64]
+        assert (sum(n for _,n in got)==50_000*64 and [o for o,_ in got]==list(range(0, 50_000*64, 2**16))) if whole else not got
