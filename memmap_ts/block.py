@@ -104,16 +104,16 @@ def _titles(true, pred):
     return f'{(true==pred).mean():.0%} of steps right','black'
 
 # %% ../nbs/03_block.ipynb #ac0236d3
-@dispatch
-def show_batch(x:TSTensor|SeriesTuple, y, samples, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
+@dispatch.multi((TSTensor, object, object), (SeriesTuple, object, object))
+def show_batch(x, y, samples, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
     n = min(len(samples), max_n)
     ncols = min(ncols, n)
     if ctxs is None: ctxs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*3.2), **kwargs)
     samples = samples.map(lambda s: tuple(_Steps(o) if type(o) is np.ndarray else o for o in s))
     return get_show_batch_func(object)(x, y, samples, ctxs=ctxs, max_n=n)
 
-@dispatch
-def show_results(x:TSTensor|SeriesTuple, y, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
+@dispatch.multi((TSTensor, object, object, object), (SeriesTuple, object, object, object))
+def show_results(x, y, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
     n = min(len(samples), max_n)
     ncols = min(ncols, n)
     if ctxs is None: ctxs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*3.5), **kwargs)
@@ -123,8 +123,8 @@ def show_results(x:TSTensor|SeriesTuple, y, samples, outs, ctxs=None, max_n=9, n
         if isinstance(out[0], np.ndarray): _Steps(sample[-1]).show(ctx); _Steps(out[0]).show(ctx, ':')
     return ctxs
 
-@dispatch
-def plot_top_losses(x:TSTensor|SeriesTuple, y, samples, outs, raws, losses, nrows=None, ncols=3, figsize=None, **kwargs):
+@dispatch.multi((TSTensor, object, object, object, object, object), (SeriesTuple, object, object, object, object, object))
+def plot_top_losses(x, y, samples, outs, raws, losses, nrows=None, ncols=3, figsize=None, **kwargs):
     n,ncols = len(samples),min(ncols, len(samples))
     axs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*3.5), **kwargs)
     for ax,sample,out,loss in zip(axs, samples, outs, losses): sample[0].show(ctx=ax, title=f'True: {sample[-1]}\nPred: {out[0]}\nLoss: {loss.item():.2f}')
