@@ -436,6 +436,7 @@ def __iter__(self:MemmapDL):
     self.before_iter()
     self._ring.pin = self.device is not None and self.device.type=='cuda'
     batches = self.create_batches(self._batches(self.get_idxs()))
+    torch.empty((), dtype=torch.int64).random_() # PyTorch's loaders draw a seed for their workers: draw it too, so that dropout is the same as with those
     if self._ring.pin: batches = _to_cuda(batches, self.device)
     try:
         for b in batches:
