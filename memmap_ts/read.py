@@ -212,8 +212,8 @@ class _Reads:
         return res
 
     @staticmethod
-    def _end(ctx, pid):
-        if pid==os.getpid(): _libc.syscall(ctypes.c_long(_calls[1]), ctypes.c_ulong(ctx))
+    def _end(ctx, pid, getpid=os.getpid, syscall=_libc and _libc.syscall, nr=_calls and ctypes.c_long(_calls[1]), ulong=ctypes.c_ulong): # names may be gone when Python ends
+        if pid==getpid(): syscall(nr, ulong(ctx))
 
     @classmethod
     def take(cls):

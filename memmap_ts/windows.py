@@ -174,7 +174,7 @@ def split_by_time(self:Windows,
     "Split at steps of the series (of each group): no step is in windows of two parts"
     cuts,s = list(cuts) if isinstance(cuts, (list,tuple)) else [cuts],self.starts
     if any(not 0<c<1 if isinstance(c, float) else c<1 for c in cuts): raise ValueError(f"cuts={cuts}: a float is a share between 0 and 1, an integer a number of steps")
-    if gap<0: raise ValueError(f"gap={gap}: a number of steps is needed, at least 0")
+    if not isinstance(gap, (int,np.integer)) or gap<0: raise ValueError(f"gap={gap}: a number of steps is needed, at least 0")
     bounds = [s.lo, *(_cut(c, s.lo, s.hi) for c in cuts), s.hi]
     if any((b<a).any() for a,b in zip(bounds, bounds[1:-1])): raise ValueError(f"cuts={cuts} are not in ascending order")
     res = [s.within(a+gap*(i>0), b) for i,(a,b) in enumerate(zip(bounds, bounds[1:]))]

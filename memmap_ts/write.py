@@ -6,7 +6,7 @@
 __all__ = ['MemmapWriter', 'to_memmap']
 
 # %% ../nbs/10_write.ipynb #66b1eecb
-import os
+import os, time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import chain
@@ -35,7 +35,7 @@ class MemmapWriter:
         if set(dtypes)-set(self.fns): raise ValueError(f"dtype={dtype!r} for the files {list(self.fns)}: name the file, e.g. {{'X':'float32'}}")
         if not self.fns or len(set(map(os.path.abspath, self.fns.values())))<len(self.fns): raise ValueError(f"{fn}: each array needs a file of its own")
         self.overwrite,self.resume,self.rows = overwrite,resume,0 # `rows`: how many there are so far
-        self._parts,self._pool,self._syncing,self._unsynced,self._broken = {},ThreadPoolExecutor(1, 'memmap_ts sync'),None,0,False
+        self._parts,self._pool,self._syncing,self._unsynced,self._broken,self._last = {},ThreadPoolExecutor(1, 'memmap_ts sync'),None,0,False,time.monotonic()
         self._note = _note(self.fns.values())
         _finish(self.fns.values())
         self._check_free()
@@ -48,7 +48,7 @@ class MemmapWriter:
 
     def _check_free(self):
         for f in self.fns.values():
-            if not self.overwrite and os.path.exists(f): raise FileExistsError(f"{f} exists: choose another name, or pass `overwrite=True` to lose what it holds")
+            if not self.overwrite and os.path.exists(f): raise FileExistsError(f"{f} exists: {'if an earlier run has finished it, open it with `open_memmap`; else ' if self.resume else ''}choose another name, or pass `overwrite=True` to lose what it holds")
 
     def __enter__(self): return self
     def __exit__(self, typ, *_):
@@ -56,7 +56,7 @@ class MemmapWriter:
         else: self.abort()
 
 # %% ../nbs/10_write.ipynb #3e1e6189
-_sync_every = 2**27 # bytes
+_sync_every,_sync_secs = 2**27,2 # bytes or seconds, whichever comes first
 
 @patch
 def _safe(self:MemmapWriter):
@@ -75,7 +75,7 @@ def _sync(self:MemmapWriter, wait=True):
     def sync():
         for p in self._parts.values(): p.sync()
     self._safe()
-    self._syncing,self._unsynced = (self.rows,self._pool.submit(sync)),0
+    self._syncing,self._unsynced,self._last = (self.rows,self._pool.submit(sync)),0,time.monotonic()
     if wait: self._safe()
 
 # %% ../nbs/10_write.ipynb #ffdef5a9
@@ -96,7 +96,7 @@ def append(self:MemmapWriter,
     self.rows += max(map(len, chunks.values()))
     self._unsynced += sum(len(chunks[k])*p.size for k,p in self._parts.items())
     if self._syncing and self._syncing[1].done(): self._safe()
-    if self._unsynced>=_sync_every: self._sync(wait=False)
+    if self._unsynced>=_sync_every or (not self._syncing and time.monotonic()-self._last>_sync_secs): self._sync(wait=False)
 
 @patch
 def _prepare(self:MemmapWriter, p, a):

@@ -164,6 +164,23 @@ def check(d, seed):
     assert np.load(d/'y.npy').tolist()==['y'*(1+i//500) for i in range(3000)]
 
 @posix
+def test_slow_rows_are_safe_in_time(tmp_path):
+    "A few rows now and then are safe after some seconds, whatever they weigh"
+    code = """
+        import os, signal, sys, time
+        from memmap_ts import write
+        write._sync_secs = .1
+        w = write.MemmapWriter(sys.argv[1], resume=True)
+        for i in range(20): w.append([i]); time.sleep(.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert python(code, tmp_path/'a.npy').wait()==-signal.SIGKILL
+    with MemmapWriter(tmp_path/'a.npy', resume=True) as w:
+        assert 0<w.rows<=20
+        w.append(range(w.rows, 30))
+    assert np.load(tmp_path/'a.npy').tolist()==list(range(30))
+
+@posix
 def test_killed(tmp_path):
     "Killed again and again, at any moment; then it finishes"
     p = python(writing, tmp_path, 0); assert p.communicate()[0].endswith('done\n'); check(tmp_path, 0)
