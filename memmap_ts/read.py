@@ -253,7 +253,8 @@ def check(self:RowReader):
 def _pread(self:RowReader, idxs, out):
     "Read rows from the file into `out`; False where that can't be done"
     if self.fd is None or not _calls or not (reads := _Reads.take()): return False
-    got = reads.read(self.fd, self.off+idxs.astype('i8')*self.row, _addr(out)+self.row*np.arange(len(idxs), dtype='u8'), self.row)
+    try: got = reads.read(self.fd, self.off+idxs.astype('i8')*self.row, _addr(out)+self.row*np.arange(len(idxs), dtype='u8'), self.row)
+    except OSError: return False # a file system that does not offer it
     reads.free.append(reads) # not after an interrupt: then some may still be under way
     if (bad := got<0).any(): raise OSError(int(-got[bad][0]), os.strerror(int(-got[bad][0])), self.fn)
     if (got<self.row).any():

@@ -27,6 +27,34 @@ def test_equals_numpy(tmp_path_factory, row, dtype, off, seed, evict):
         np.testing.assert_array_equal(r.read(i, np.empty((len(i),k), dtype)), np.array(a)[idxs])
         r.start()
 
+@linux
+@pytest.mark.parametrize('broken', ['no such call','io_setup fails','io_submit fails'])
+def test_without_batched_reads(saved, monkeypatch, broken):
+    "Rows come through the mapping then"
+    from memmap_ts import read
+    X = np.random.default_rng(0).normal(size=(300,2,50)).astype('f4')
+    call = read._Reads._call
+    def fails(self, i, *args):
+        if i==(0 if 'setup' in broken else 3): raise OSError(22, 'Invalid argument')
+        return call(self, i, *args)
+    if broken=='no such call': monkeypatch.setattr(read, '_calls', None)
+    else: monkeypatch.setattr(read._Reads, '_call', fails)
+    monkeypatch.setattr(read._Reads, 'free', [])
+    r,i = RowReader(open_memmap(saved(X))),np.random.default_rng(1).permutation(300)
+    assert not r.warm and not r._pread(i, np.empty_like(X))
+    np.testing.assert_array_equal(r.read(i, np.empty_like(X)), X[i])
+
+@linux
+def test_many_threads_read_at_once(saved):
+    "Each thread has its own batched reads, used again and again"
+    from concurrent.futures import ThreadPoolExecutor
+    X = np.arange(2000*25, dtype='f4').reshape(2000,1,25)
+    r = RowReader(open_memmap(saved(X)))
+    def one(seed):
+        i = np.random.default_rng(seed).integers(0, 2000, 700)
+        return (r.read(i, np.empty((700,1,25), 'f4'))==X[i]).all()
+    with ThreadPoolExecutor(8) as pool: assert all(pool.map(one, range(200)))
+
 def test_8MB_rows_and_a_file_over_4GB(tmp_path):
     X = create_memmap(tmp_path/'X.npy', (600, 2**21))
     assert X.nbytes > 2**32
