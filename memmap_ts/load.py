@@ -287,6 +287,8 @@ def do_batch(self:MemmapDL, b):
     return self._finish(cols, xs, self._whole(xs))
 
 # %% ../nbs/04_load.ipynb #8794e7f8
+_private = dict(flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS) if hasattr(mmap, 'MAP_PRIVATE') else {} # else forked workers would write to each other's buffers
+
 class _Ring:
     "Memory for batches, used again once a batch is gone"
     def __init__(self, keep): self.keep,self.free,self.pin = keep,{},False
@@ -301,7 +303,7 @@ class _Ring:
         weakref.finalize(a, free.append, mem).atexit = False
         return a.reshape(shape)
 
-    def _new(self, n): return torch.empty(n, dtype=torch.uint8, pin_memory=True).numpy().data if self.pin else memoryview(mmap.mmap(-1, n))
+    def _new(self, n): return torch.empty(n, dtype=torch.uint8, pin_memory=True).numpy().data if self.pin else memoryview(mmap.mmap(-1, n, **_private))
     def __reduce__(self): return _Ring, (self.keep,)
 
 # %% ../nbs/04_load.ipynb #e8e8a400

@@ -1,5 +1,5 @@
 "Worker processes get names of files, by fork and by spawn"
-import subprocess, sys, textwrap, pytest
+import os, subprocess, sys, textwrap, numpy as np, pytest
 
 code = '''
     import multiprocessing, sys, numpy as np, torch
@@ -25,3 +25,16 @@ def test_workers(method, data, tmp_path):
     (tmp_path/'run.py').write_text(textwrap.dedent(code))
     r = subprocess.run([sys.executable, tmp_path/'run.py', method, data[0]], capture_output=True, text=True, timeout=600)
     assert r.returncode==0 and r.stdout.strip().endswith('fine'), r.stdout+r.stderr
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system has no fork')
+def test_buffers_are_not_shared_with_a_fork():
+    from memmap_ts.load import _Ring
+    ring = _Ring(5)
+    a = ring.empty((2**16,), np.dtype('u1')); a[:] = 1
+    del a # free, to be used again
+    pid = os.fork()
+    if not pid:
+        b = ring.empty((2**16,), np.dtype('u1')); b[:] = 2
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert (ring.empty((2**16,), np.dtype('u1'))==1).all()
