@@ -6,7 +6,7 @@
 __all__ = ['MemmapDL']
 
 # %% ../nbs/04_load.ipynb #d7c1c12d
-import atexit, collections, difflib, inspect, itertools, mmap, os, queue, random, threading, weakref
+import atexit, collections, difflib, gc, inspect, itertools, mmap, os, queue, random, threading, weakref
 from math import prod
 import numpy as np
 import torch
@@ -442,7 +442,9 @@ def __iter__(self:MemmapDL):
     if self._ring.pin: batches = _to_cuda(batches, self.device)
     try:
         for b in batches:
-            yield self.after_batch(self._on_device(b))
+            b = self.after_batch(self._on_device(b))
+            if self.after_batch.fs: gc.collect(0) # a dispatch that finds nothing for the targets leaves a cycle that holds the batch
+            yield b
     finally: batches.close()
     self.after_iter()
 

@@ -2,6 +2,7 @@
 import gc, os, subprocess, sys, tempfile, textwrap, threading, numpy as np, pytest, torch
 from fasttransform import Transform
 from hypothesis import given, settings, strategies as st
+from tsai.data.preprocessing import TSStandardize
 from memmap_ts.all import *
 from memmap_ts.read import RowReader, as_idxs
 
@@ -142,6 +143,17 @@ def test_kept_by_a_transform():
     dls = dls_of(batch_tfms=Keep()); Keep.kept.clear()
     for _ in dls.train: pass
     assert torch.cat(Keep.kept).sort().values.tolist()==list(range(1,3001))
+
+def test_buffers_are_used_again_after_batch_transforms(monkeypatch):
+    "A transform that has nothing to do with the targets does not keep batches alive"
+    from memmap_ts.load import _Ring
+    made,new = [],_Ring._new
+    monkeypatch.setattr(_Ring, '_new', lambda self, n: made.append(n) or new(self, n))
+    dls = TSDataLoaders.from_memmap(dls_of().train_ds.items.arrays[0], np.arange(3000)%3, splits=(range(3000),), bs=64, batch_tfms=TSStandardize(by_sample=True))
+    made.clear()
+    for _ in range(3):
+        for xb,yb in dls.train: pass
+    assert len(made)<=5
 
 @linux
 def test_buffers_are_used_again():
