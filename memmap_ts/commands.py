@@ -18,7 +18,7 @@ _mistakes = (ValueError,TypeError,IndexError,OSError)
 def _line(e): return ' '.join(str(e).split())
 
 # %% ../nbs/22_commands.ipynb #d1992506
-_help = "`.npy` files"
+_help = ".npy files"
 try:
     from fastcore.script import Param # fastcore 1
     _Files = Param(_help, str, nargs='+')
