@@ -6,7 +6,7 @@
 __all__ = ['head', 'sizes', 'bench']
 
 # %% ../nbs/21_bench.ipynb #cc627d93
-import gc, json, mmap, os, subprocess, sys, tempfile, time, traceback
+import gc, json, mmap, os, subprocess, sys, tempfile, threading, time, traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
@@ -30,18 +30,31 @@ def _evict(fn):
             except OSError: gone += 1
     return gone/200
 
-def _device_read(fn):
-    "Bytes read so far from the device that holds `fn`, or None"
+def _device_bytes(fn, what='read'):
+    "Bytes read so far from the device that holds `fn`, or 'written' to it; None if that is not known"
     dev = os.stat(fn).st_dev
-    try: return int(Path(f'/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/stat').read_text().split()[2])*512
+    try: return int(Path(f'/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/stat').read_text().split()[dict(read=2, written=6)[what]])*512
     except (OSError,AttributeError): return None
+
+def _watched(f):
+    "Call `f`: the seconds it takes, and the most anonymous memory it adds, in bytes"
+    start,peak,stop = anon_memory() or 0,0,threading.Event()
+    def watch():
+        nonlocal peak
+        while not stop.wait(.005): peak = max(peak, (anon_memory() or 0)-start)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    t = time.perf_counter()
+    try: f(); took = time.perf_counter()-t
+    finally: stop.set(); watcher.join()
+    return took,peak
 
 def _array(fn, row): return np.memmap(fn, 'f4', 'r', 128, ((os.path.getsize(fn)-128)//row, 1, row//4))
 
 def _epochs(epoch, fn, row, secs, n_epochs, step, start):
     "Figures of epochs, each for at most `secs` seconds; every batch is summed, or computed on for `step` seconds"
     for _ in range(n_epochs):
-        n,wait,peak,read,t,i,it = 0,0.,0,_device_read(fn),time.perf_counter(),0,iter(epoch())
+        n,wait,peak,read,t,i,it = 0,0.,0,_device_bytes(fn),time.perf_counter(),0,iter(epoch())
         while True:
             t0 = time.perf_counter()
             x = next(it, None)
@@ -54,7 +67,7 @@ def _epochs(epoch, fn, row, secs, n_epochs, step, start):
             if t1-t>secs: break
         took = time.perf_counter()-t
         del it, x
-        yield dict(rate=n/took, MBs=n*row/took/1e6, peak=peak/1e6, wait=wait/took, bytes=None if read is None else (_device_read(fn)-read)/(n*row))
+        yield dict(rate=n/took, MBs=n*row/took/1e6, peak=peak/1e6, wait=wait/took, bytes=None if read is None else (_device_bytes(fn)-read)/(n*row))
 
 def _files(fn, name, row):
     "What contender `name` reads"

@@ -10,8 +10,8 @@ import json, os, subprocess, sys, tempfile, time
 from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
-from .cli import anon_memory, _room
-from .bench import _evict
+from .cli import _room
+from .bench import _evict, _watched
 from .store import create_memmap, open_memmap
 
 # %% ../nbs/24_bench_stats.ipynb #82708d40
@@ -25,18 +25,7 @@ contenders = {'memmap_stats': _ours, 'X.mean(), X.std() (the tutorial)': lambda 
 
 def _run(name, fn):
     "Seconds and peak memory of one contender"
-    import threading
-    f = contenders[name](open_memmap(fn))
-    start,peak,stop = anon_memory() or 0,[0],threading.Event()
-    def watch():
-        while not stop.wait(.01): peak[0] = max(peak[0], (anon_memory() or 0)-start)
-    w = threading.Thread(target=watch)
-    w.start()
-    t = time.perf_counter()
-    f()
-    t = time.perf_counter()-t
-    stop.set(); w.join()
-    return t,peak[0]
+    return _watched(contenders[name](open_memmap(fn)))
 
 def _child(name, fn):
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', f'from memmap_ts import bench_stats; import json; print(json.dumps(bench_stats._run({name!r}, {fn!r})))'], capture_output=True, text=True)

@@ -6,13 +6,14 @@
 __all__ = ['writers', 'from_zarr', 'head', 'bench_write']
 
 # %% ../nbs/22_bench_write.ipynb #d0c6d48f
-import os, random, statistics, subprocess, sys, tempfile, threading, time
+import os, random, statistics, subprocess, sys, tempfile
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
-from .cli import anon_memory, _room
+from .cli import _room
+from .bench import _device_bytes, _watched
 from .write import MemmapWriter, to_memmap
 
 # %% ../nbs/22_bench_write.ipynb #b7449aef
@@ -79,12 +80,6 @@ writers = {'dd conv=fsync': _dd, 'write, fsync': _plain, 'MemmapWriter': _ours, 
 from_zarr = {'zarr: to_memmap': _ours_zarr, 'zarr: loop, a chunk at a time': _loop_zarr, 'zarr: loop, 32 MB at a time': partial(_loop_zarr, k=320)}
 
 # %% ../nbs/22_bench_write.ipynb #4b8cfe4b
-def _device_written(path):
-    "Bytes written so far to the device that holds `path`, or None"
-    dev = os.stat(path).st_dev
-    try: return int(Path(f'/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/stat').read_text().split()[6])*512
-    except (OSError,AttributeError): return None
-
 def _measure(name, fn, n, z):
     "MB/s, device bytes per byte, peak anonymous memory of one contender"
     small,run = f'{fn}.small.npy',{**writers, **from_zarr}[name]
@@ -92,17 +87,9 @@ def _measure(name, fn, n, z):
     else: import zarr
     for f in (small,fn): Path(f).unlink(missing_ok=True)
     getattr(os, 'sync', lambda: None)()
-    before,start,peak,stop = _device_written(Path(fn).parent),anon_memory() or 0,0,threading.Event()
-    def watch():
-        nonlocal peak
-        while not stop.wait(.005): peak = max(peak, (anon_memory() or 0)-start)
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    t = time.perf_counter()
-    run(fn, n, z)
-    t = time.perf_counter()-t
-    stop.set(); watcher.join()
-    size,written = os.path.getsize(fn),_device_written(Path(fn).parent)
+    before = _device_bytes(Path(fn).parent, 'written')
+    t,peak = _watched(lambda: run(fn, n, z))
+    size,written = os.path.getsize(fn),_device_bytes(Path(fn).parent, 'written')
     os.unlink(fn)
     return size/t/1e6,None if before is None else (written-before)/size,peak/1e6
 

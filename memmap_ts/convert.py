@@ -8,9 +8,9 @@ __all__ = ['convert']
 # %% ../nbs/23_convert.ipynb #9e0f914e
 import glob, importlib, os, sys
 from pathlib import Path
-import numpy as np
 from fastcore.script import call_parse
 from .write import to_memmap
+from .commands import _line
 
 # %% ../nbs/23_convert.ipynb #4d7542ff
 def _pick(store, fn, name):
@@ -66,6 +66,6 @@ def convert(
         what = [_open(f, dataset) for f in files]
         made = to_memmap(what[0] if len(what)==1 else what, dst, dtype, rows, overwrite, shown, **{k:v for k,v in table.items() if v})
     except KeyboardInterrupt: sys.exit('\ninterrupted: nothing was written')
-    except (ValueError,TypeError,OSError,ImportError) as e: sys.exit(' '.join(f'memmap_ts_convert: {e}'.split()))
+    except (ValueError,TypeError,OSError,ImportError) as e: sys.exit(f'memmap_ts_convert: {_line(e)}')
     if shown: print()
     for fn,a in zip((dst,y), made if y else (made,)): print(f"{os.path.basename(fn)}  {a.shape}  {a.dtype}  {a.nbytes/1e6:,.1f} MB")

@@ -7,7 +7,6 @@ __all__ = ['check_splits', 'TSDataLoaders']
 
 # %% ../nbs/05_dls.ipynb #73c0e142
 import inspect, warnings
-from copy import copy
 import numpy as np
 import torch
 from fastcore.foundation import L
@@ -23,7 +22,7 @@ from .read import as_idxs, idx_dtype
 from .items import Items, itemify, _array, _is_array
 from .select import RandomRows, Select, WeightedRows
 from .load import MemmapDL, _dl_args, _known, _new_items
-from .block import MemmapBlock, RowsTogether, RowsToTSTensor
+from .block import RowsTogether, RowsToTSTensor
 from .targets import _target_block, _targets, _weights
 from .scale import fit_tfms
 
@@ -123,9 +122,8 @@ def _rows_of(Xs, sel_vars, sel_steps):
     X,rest = Select(X.shape, sel_vars, sel_steps).view(X)
     return X,rest and 'a list of variables or steps'
 
-def _changed(X, why, dtype, tfms, item_tfms):
+def _changed(X, dtype, tfms, item_tfms):
     "What makes samples that the model gets differ from rows of `X`, if anything does"
-    if why: return why
     if item_tfms: return 'item_tfms'
     if tfms and L(tfms[0]): return 'a transform of X'
     if X.ndim!=3: return f'a shape of {X.ndim} dimensions'
@@ -207,7 +205,7 @@ class TSDataLoaders(tsai.TSDataLoaders):
         blocks,getters = map(list, zip(_x_block(Xs, dtype, x_tfms, sel_vars, sel_steps, isinstance(X, tuple))))
         if y is not None: blocks.append(_target_block(y, splits, y_tfms, y_block)); getters.append(ItemGetter(len(Xs)))
         rows,why = _rows_of(Xs, sel_vars, sel_steps)
-        batch_tfms = fit_tfms(batch_tfms, rows, splits[0], _changed(rows, why, None if isinstance(dtype, (tuple,list)) else dtype, tfms, item_tfms))
+        batch_tfms = fit_tfms(batch_tfms, rows, splits[0], why or _changed(rows, None if isinstance(dtype, (tuple,list)) else dtype, tfms, item_tfms))
         dblock = _DataBlock(blocks, getters=getters, n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
         dblock.dls_type = cls
         dl_kwargs = [{'sampler':_sampler(sampler, weights, partial_n, shuffle, y, splits, len(items))}] + [{}]*(len(splits)-1)

@@ -145,15 +145,19 @@ def _look(self:RowReader):
     self.again = t+took+max(.25, 50*took)
 
 @patch
+def _pages(self:RowReader, at, size):
+    "The pages of the mapping that `size` bytes from each of the offsets `at` in the array touch, and which of them are in memory"
+    o = (self.pad+at.astype('int64'))[:,None]
+    p = np.minimum(o//_page+np.arange((size-2)//_page+2), (o+size-1)//_page)
+    return p,(self.bits[p>>3]>>(p&7).astype('u1'))&1 if self.truth else np.zeros_like(p)
+
+@patch
 def _missing(self:RowReader, idxs):
     "Those of rows `idxs` that are not in memory, as far as is known"
     self._look()
     if not self.truth: return idxs[:0] if self.cached(idxs)==1 else idxs
     if self.complete: return idxs[:0]
-    o = self.pad+idxs.astype('int64')*self.row
-    p = o[:,None]//_page+np.arange((self.row-2)//_page+2) # every page a row may touch: one that is gone is a wait of its own
-    p = np.minimum(p, (o[:,None]+self.row-1)//_page)
-    return idxs[((self.bits[p>>3]>>(p&7).astype('u1'))&1).min(1)==0]
+    return idxs[self._pages(idxs.astype('int64')*self.row, self.row)[1].min(1)==0] # one page that is gone is a wait of its own
 
 # %% ../nbs/01_read.ipynb #7b903d99
 def _is_run(idxs): return len(idxs)>1 and int(idxs[-1])-int(idxs[0])==len(idxs)-1 and bool((np.diff(idxs)==1).all())
@@ -182,13 +186,10 @@ def hint_bytes(self:RowReader, at, size):
     "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
     if self.fd is None or not len(at): return
     self._look()
-    if self.truth and self.complete: return
-    at = self.pad+at.astype('int64')
-    p = np.minimum(at[:,None]//_page+np.arange((size-2)//_page+2), (at[:,None]+size-1)//_page)
-    if self.truth: p = p[((self.bits[p>>3]>>(p&7).astype('u1'))&1)==0]
-    elif self.cached((at-self.pad+size//2)//self.row)==1: return
-    if not p.size: return
-    p = np.unique(p)
+    if (self.complete if self.truth else self.cached((at+size//2)//self.row)==1): return
+    p,there = self._pages(at, size)
+    p = np.unique(p[there==0])
+    if not len(p): return
     for run in np.split(p, np.flatnonzero(np.diff(p)>1)+1): self._willneed(self.off-self.pad+run[:1]*_page, len(run)*_page)
 
 # %% ../nbs/01_read.ipynb #0912716f

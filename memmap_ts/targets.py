@@ -154,7 +154,8 @@ def show_dist(self:MemmapDL, figsize=(8,6), color=('m','orange','darkblue','ligh
         counts,n,_ = _class_counts(self)
         ax.bar([str(o) for o in self.vocab], counts/n, color=color, edgecolor='black')
     else:
-        lo,hi = (f(getattr(y, f.__name__)().item() for y in _y_chunks(self)) for f in (min,max))
+        los,his = zip(*((y.min().item(), y.max().item()) for y in _y_chunks(self)))
+        lo,hi = min(los),max(his)
         counts = sum(np.histogram(y.numpy(), bins=max(1, min(self.n//2, 100)), range=(lo,hi))[0] for y in _y_chunks(self))
         ax.stairs(counts/counts.sum(), np.linspace(lo, hi, len(counts)+1), fill=True, color='violet', edgecolor='black')
     ax.yaxis.set_major_formatter(PercentFormatter(1))

@@ -11,6 +11,8 @@ from tsai.inference import * # get_X_preds
 from tsai.learner import ts_learner
 from tsai.models.InceptionTimePlus import InceptionTimePlus
 from tsai.models.MultiInputNet import MultiInputNet
+from functools import partial
+import training
 from memmap_ts.all import *
 
 X,_,y,_ = load_basic_motions(return_X_y=True)
@@ -19,9 +21,7 @@ mixed = np.random.default_rng(0).permutation(40)
 X,y = X[mixed],y[mixed]
 splits = range(30),range(30,40)
 
-def fit(learn, n=1):
-    with learn.no_bar(), learn.no_logging(): learn.fit(n, 1e-3)
-    return [v for e in learn.recorder.values for v in e]
+fit = partial(training.fit, lr=1e-3)
 
 class Two(nn.Module):
     "A series and features of it, as one tuple"

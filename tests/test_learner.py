@@ -14,16 +14,13 @@ from tsai.data.core import TSTensor, TSClassification, TSRegression
 from tsai.data.preprocessing import TSStandardize
 from tsai.learner import ts_learner
 from tsai.inference import * # get_X_preds
+from training import fit
 from memmap_ts.all import *
 
 class Net(nn.Module):
     "The smallest model"
     def __init__(self, n_in, n_out): super().__init__(); self.lin = nn.Linear(n_in, n_out)
     def forward(self, x, *rest): return self.lin(x.flatten(1))
-
-def fit(learn, n=1, lr=1e-2):
-    with learn.no_bar(), learn.no_logging(): learn.fit(n, lr)
-    return [v for e in learn.recorder.values for v in e]
 
 def dblock(*blocks, **kwargs): return DataBlock(blocks, get_items=itemify, splitter=RandomSplitter(seed=0), getters=[ItemGetter(i) for i in range(len(blocks))], **kwargs)
 

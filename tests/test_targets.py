@@ -2,7 +2,6 @@
 import matplotlib, numpy as np, pytest, torch
 matplotlib.use('agg')
 from torch import nn
-from fastai.callback.schedule import Learner
 from fastai.data.block import CategoryBlock, MultiCategoryBlock
 from fastai.metrics import accuracy
 from fastai.torch_core import TensorCategory, set_seed
@@ -11,6 +10,8 @@ from tsai.callback.MVP import MVP
 from tsai.data.core import TSClassification, get_ts_dls
 from tsai.inference import * # get_X_preds
 from tsai.learner import ts_learner
+from functools import partial
+import training
 from memmap_ts.all import *
 
 X,_,y,_ = load_basic_motions(return_X_y=True)
@@ -19,9 +20,7 @@ mixed = np.random.default_rng(0).permutation(40)
 X,y = X[mixed],y[mixed]
 splits = range(30),range(30,40)
 
-def fit(learn, n=1, lr=1e-3):
-    with learn.no_bar(), learn.no_logging(): learn.fit(n, lr)
-    return [v for e in learn.recorder.values for v in e]
+fit = partial(training.fit, lr=1e-3)
 
 moving = np.where(np.abs(X[:,0])>1, 2, 0)
 
@@ -38,7 +37,7 @@ def test_dense(saved, how, names):
     assert yb.tolist()==next(iter(theirs.valid))[1].tolist()
     set_seed(0)
     learn = ts_learner(dls, 'InceptionTimePlus', nf=4, metrics=accuracy)
-    assert fit(learn, 4, 1e-2)[-1]>.8
+    assert fit(learn, 4, lr=1e-2)[-1]>.8
     p,_,d = learn.get_X_preds(X[:7]); assert p.shape==(7,100,2) and np.shape(d)==(7,100) and set(np.unique(d))<=set(np.unique(t))
     assert dls.train.cws.shape==(2,) and abs(dls.class_priors[0].item()-(t[:30]==dls.vocab[0]).mean())<1e-3
     dls.show_batch(); learn.show_results()
