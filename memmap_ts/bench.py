@@ -41,7 +41,7 @@ def _watched(f):
     start,peak,stop = anon_memory() or 0,0,threading.Event()
     def watch():
         nonlocal peak
-        while not stop.wait(.005): peak = max(peak, (anon_memory() or 0)-start)
+        while not stop.wait(.02): peak = max(peak, (anon_memory() or 0)-start)
     watcher = threading.Thread(target=watch)
     watcher.start()
     t = time.perf_counter()
@@ -74,8 +74,10 @@ def _files(fn, name, row):
     return [f for f in Path(fn).with_name(f'{name}_{row}').rglob('*') if f.is_file()] if name in own_format else [fn]
 
 def _warm(files):
-    for _ in range(2):
-        for fn in files:
+    "Have `files` in the page cache, in the same pieces for every contender: what was read in another order lies in smaller ones"
+    for fn in files:
+        _evict(fn)
+        for _ in range(2):
             with open(fn, 'rb') as f:
                 while f.read(2**24): pass
 
