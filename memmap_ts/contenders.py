@@ -54,7 +54,7 @@ def _fastai(X, bs, device):
 def _tensordict(X, bs, device):
     import torch
     from tensordict import MemoryMappedTensor
-    T = MemoryMappedTensor.from_filename(X.filename, dtype=torch.uint8, shape=(os.path.getsize(X.filename),))[X.offset:].view(torch.float32).view(X.shape)
+    T = MemoryMappedTensor.from_filename(X.filename, dtype=torch.uint8, shape=(os.path.getsize(X.filename),))[X.offset:].view(torch.float32)[:X.size].view(X.shape)
     return lambda: (T[idxs].to(device) for idxs in torch.randperm(len(T)).split(bs))
 
 def _grain(X, bs, device):
