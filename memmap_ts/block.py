@@ -23,7 +23,8 @@ from fasttransform import ItemTransform, Transform
 from fasttransform.transform import compose_tfms
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data.core import TSTensor
-from .load import MemmapDL, _categorize, _one_hot, _regress
+from .columns import _categorize, _one_hot, _regress
+from .load import MemmapDL
 
 # %% ../nbs/03_block.ipynb #fc46911d
 _exact = {'bool','int8','uint8','int16','int32','float16','float32'} # torch can do everything with these, and widening is exact

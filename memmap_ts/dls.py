@@ -21,7 +21,8 @@ with warnings.catch_warnings(): # tsai turns UserWarning off for the whole proce
 from .read import as_idxs, idx_dtype
 from .items import Items, itemify, _array, _is_array
 from .select import RandomRows, Select, WeightedRows
-from .load import MemmapDL, _dl_args, _known, _new_items
+from .columns import _new_items
+from .load import MemmapDL, _dl_args, _known
 from .block import RowsTogether, RowsToTSTensor
 from .targets import _target_block, _targets, _weights
 from .scale import fit_tfms

@@ -20,7 +20,8 @@ with warnings.catch_warnings(): # tsai turns UserWarning off for the whole proce
     from tsai.data import core as tsai
 from .read import gather
 from .items import _array, _is_array
-from .load import MemmapDL, _column
+from .columns import _column
+from .load import MemmapDL
 from .block import CategorizeRows, EncodedRows, MultiCategorizeRows, OneHotRows, RegressRows
 
 # %% ../nbs/06_targets.ipynb #0d628263
