@@ -12,32 +12,12 @@ from fastcore.basics import first
 from fastcore.foundation import L
 from fastai.data.core import Datasets
 from fastai.data.load import fa_collate
-from fastai.data.transforms import Categorize, EncodedMultiCategorize, ItemGetter, RegressionSetup, ToTensor
-from fastai.torch_core import TensorCategory, TensorMultiCategory, tensor
+from fastai.data.transforms import ItemGetter, ToTensor
 from fasttransform.cast import retain_types
 from fasttransform.transform import compose_tfms
 from .read import idx_dtype
-from .items import Items, itemify, _array
+from .items import Items, itemify, _array, _plain
 from .select import Select
-
-# %% ../nbs/04_columns.ipynb #51edbfda
-def _categorize(f, rows):
-    if not isinstance(rows, np.ndarray) or rows.ndim<1: return None
-    try:
-        if rows.ndim==1: return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in rows], dtype=torch.long))
-        labels,at = np.unique(rows, return_inverse=True) # a class for each step
-        return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in labels.tolist()], dtype=torch.long)[torch.from_numpy(at.reshape(rows.shape))])
-    except KeyError: return None # one by one, fastai names the label it does not know
-
-def _regress(f, rows): return tensor(np.asarray(rows)).float()
-def _one_hot(f, rows): return TensorMultiCategory(_regress(f, rows))
-
-_batch_encoders = {Categorize: _categorize, RegressionSetup: _regress, EncodedMultiCategorize: _one_hot}
-
-def _encode_batch(f, rows):
-    "Transform `f` of all `rows` at once, or None if it takes one after the other"
-    if 'encodes_batch' in vars(type(f)): return f.encodes_batch(rows) # not one inherited: a subclass may have its own `encodes`
-    return _batch_encoders[type(f)](f, rows) if type(f) in _batch_encoders else None
 
 # %% ../nbs/04_columns.ipynb #bb844fc9
 class _Column:
@@ -72,10 +52,11 @@ class _Column:
         x = self.items._column(self.k, rows, empty)
         for i,f in enumerate(self.fs):
             if f.split_idx is not None and f.split_idx!=self.split_idx: continue
-            b = None if isinstance(x, list) else f.narrow(x) if f is self.late else _encode_batch(f, x)
+            whole = 'encodes_batch' in vars(type(f)) # not one inherited: a subclass may have its own `encodes`
+            b = None if isinstance(x, list) else f.narrow(x) if f is self.late else f.encodes_batch(x) if whole else None
             if b is None: return x,i
             x = b
-        if isinstance(x, np.ndarray): x = torch.from_numpy(x.astype(x.dtype.newbyteorder('='), copy=False)) if x.dtype.kind in 'biufc' else list(x)
+        if isinstance(x, np.ndarray): x = torch.from_numpy(x.astype(x.dtype.newbyteorder('='), copy=False)) if x.dtype.kind in 'biufc' else list(map(_plain, x))
         return x,len(self.fs)
 
     def finish(self, x, i):

@@ -19,6 +19,7 @@ from fastai.torch_core import apply, to_device
 from fasttransform import Pipeline
 from .items import Items
 from .order import _Order
+from .rows import _use_rows
 from .columns import _Columns, _bare, _cast, _flat, _idle, _new_items, _sample, _share
 from .ahead import _Ahead, _Ring, _steps, _to_cuda
 from .shapes import _Shapes
@@ -65,6 +66,7 @@ class MemmapDL(_Order, _Shapes, TfmdDL):
         if bs<1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
         if isinstance(dataset, Items): dataset = Datasets(dataset, tfms=[[ItemGetter(k)] for k in range(len(dataset.arrays))])
         _share(dataset)
+        _use_rows(dataset)
         if sampler is not None and not hasattr(sampler, '__len__'): raise TypeError(f"sampler is {type(sampler).__name__} without a length: pass a list of positions, a PyTorch `Sampler`, or a function with `__len__`")
         self.seed,self.prefetch,self.sampler,self.cache,self._ring,self._cached,self._late = seed,prefetch,sampler,cache,_Ring(prefetch+3),None,None
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, verbose=verbose, do_setup=do_setup,
@@ -98,7 +100,9 @@ def _on_device(self:MemmapDL, b):
     return b if self._late is None else _cast(b, self._late)
 
 @patch
-def do_batch(self:MemmapDL, b):
+def do_batch(self:MemmapDL,
+    b, # Positions of samples in the dataset: an array or a list of integers
+):
     "The batch of the samples at positions `b`, read here and now"
     cols = _Columns(self)
     rows = cols.rows(np.asarray(b))
@@ -127,7 +131,9 @@ def _cached_batch(self:MemmapDL, idxs):
 _hint_bytes = 2**25 # hinted ahead: 32 MB keep a disk busy; 4 to 64 batches
 
 @patch
-def create_batches(self:MemmapDL, samps):
+def create_batches(self:MemmapDL,
+    samps, # Iterator over arrays of positions, one for each batch
+):
     "The batches of `samps`, arrays of positions"
     if self.cache:
         yield from map(self._cached_batch, samps)
