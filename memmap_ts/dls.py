@@ -21,7 +21,8 @@ with warnings.catch_warnings(): # tsai turns UserWarning off for the whole proce
 from .read import as_idxs, idx_dtype
 from .items import Items, itemify, _array, _is_array
 from .select import RandomRows, Select, WeightedRows
-from .load import MemmapDL, _dl_args, _known, _new_items
+from .columns import _new_items
+from .load import MemmapDL, _dl_args, _known
 from .block import RowsTogether, RowsToTSTensor
 from .targets import _target_block, _targets, _weights
 from .scale import fit_tfms
@@ -155,6 +156,12 @@ def _X_y(o, n):
     if not isinstance(o, tuple): return o,None
     return o if isinstance(o[0], tuple) or (n==1 and len(o)==2) else (o[:n], o[n] if len(o)>n else None)
 
+def _sizes(bs, val_bs, n):
+    "Size of batch of each of `n` sets"
+    if not isinstance(bs, (list,tuple)): return [bs]+[bs if val_bs is None else val_bs]*(n-1)
+    if val_bs is not None or len(bs)!=n: raise ValueError(f"bs={bs!r}, val_bs={val_bs!r} for {n} sets: pass one number to each, or as bs a list of {n}")
+    return bs
+
 def _sampler(sampler, weights, partial_n, shuffle, y, splits, n):
     "What decides which training rows an epoch has; None for all of them"
     if weights is None and partial_n is None: return sampler
@@ -182,7 +189,7 @@ class TSDataLoaders(tsai.TSDataLoaders):
         weights=None, # How often to draw each row of `X` for training: numbers, or 'balanced' for every class equally often
         partial_n=None, # Training rows in an epoch, others each time: a count, or a share as a float
         sampler=None, # Order of the training rows, as positions in their split: a list, a PyTorch `Sampler`, or a function of a random generator
-        bs:int=64, # Size of batch, or [training, validation]
+        bs:int=64, # Size of batch, or a list of one for each set of `splits`
         val_bs:int=None, # Size of validation batch, default `bs`
         shuffle:bool=True, # Shuffle the training samples in each epoch?
         drop_last:bool=None, # Leave out the last training batch if it is incomplete, default as `shuffle`
@@ -192,15 +199,13 @@ class TSDataLoaders(tsai.TSDataLoaders):
     ):
         "Loaders from arrays; nothing of `X` is loaded"
         _known(kwargs, _factory_args|set(inspect.signature(cls.from_memmap).parameters)-{'kwargs'}, 'TSDataLoaders.from_memmap')
-        if isinstance(bs, (list,tuple)):
-            if len(bs)!=2 or val_bs is not None: raise ValueError(f"bs={bs!r}, val_bs={val_bs!r}: pass one number to each, or bs=[training, validation]")
-            bs,val_bs = bs
         Xs,y = _inputs(X),_targets(y)
         items = itemify(*Xs) if y is None else itemify(*Xs, y)
         if not len(items): raise ValueError("X has no rows: there is nothing to train on")
         if callable(splits): splits = splits(items)
         if splits is None and hasattr(X, 'split_by_time') and valid_pct: splits = X.split_by_time(1-valid_pct) # random windows that overlap would put the same steps in both sets
         splits = _random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
+        sizes = _sizes(bs, val_bs, len(splits))
         x_tfms,y_tfms = _split_tfms(tfms)
         blocks,getters = map(list, zip(_x_block(Xs, dtype, x_tfms, sel_vars, sel_steps, isinstance(X, tuple))))
         if y is not None: blocks.append(_target_block(y, splits, y_tfms, y_block)); getters.append(ItemGetter(len(Xs)))
@@ -208,8 +213,8 @@ class TSDataLoaders(tsai.TSDataLoaders):
         batch_tfms = fit_tfms(batch_tfms, rows, splits[0], why or _changed(rows, None if isinstance(dtype, (tuple,list)) else dtype, tfms, item_tfms))
         dblock = _DataBlock(blocks, getters=getters, n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
         dblock.dls_type = cls
-        dl_kwargs = [{'sampler':_sampler(sampler, weights, partial_n, shuffle, y, splits, len(items))}] + [{}]*(len(splits)-1)
-        return cls.from_dblock(dblock, items, path=path, bs=bs, val_bs=val_bs, shuffle=shuffle, drop_last=drop_last, device=device, seed=seed, dl_kwargs=dl_kwargs, **kwargs)
+        dl_kwargs = [{'sampler':_sampler(sampler, weights, partial_n, shuffle, y, splits, len(items))}, *({'bs':b} for b in sizes[1:])]
+        return cls.from_dblock(dblock, items, path=path, bs=sizes[0], shuffle=shuffle, drop_last=drop_last, device=device, seed=seed, dl_kwargs=dl_kwargs, **kwargs)
 
     @classmethod
     def from_files(cls,

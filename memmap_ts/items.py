@@ -24,6 +24,10 @@ def _rows(a):
     if on_disk(a): v.flags.writeable = False
     return v
 
+def _plain(o):
+    "A label as Python has it: NumPy's own show as `np.str_('cat')`"
+    return o.item() if isinstance(o, np.generic) and o.dtype.kind in 'biuUS' else o
+
 def _short(o): return f"{o.dtype}[{','.join(map(str, o.shape))}]" if getattr(o, 'ndim', 0) else repr(o.item() if isinstance(o, np.generic) else o)
 
 class Items:
@@ -55,7 +59,7 @@ class Items:
         if not is_indexer(i): return self._new(self._abs(as_idxs(i, len(self), 'item')).astype(idx_dtype(len(self.arrays[0])), copy=False))
         try: j = self.idxs[i]
         except IndexError: raise IndexError(f"item {i} is out of range for {len(self):,} items") from None
-        return tuple(a[j] for a in self._rows)
+        return tuple(_plain(a[j]) for a in self._rows)
 
     def batch(self,
         idxs, # Positions, a slice, or a mask
@@ -81,11 +85,17 @@ class Items:
         "The same items in random order (seeded by `random.seed`)"
         return self[np.random.default_rng(random.getrandbits(64)).permutation(len(self))]
 
-    def itemgot(self, *idxs):
+    def itemgot(self,
+        *idxs # Numbers of arrays; of several, each in turn of what the one before gave
+    ):
         "`L` of element `idxs` of each item"
         return L(self, use_list=True).itemgot(*idxs)
 
-    def map(self, f, *args, **kwargs):
+    def map(self,
+        f, # Function of an item, which is a tuple
+        *args, # What else it is given, after the item
+        **kwargs # The same, by name
+    ):
         "`L` of `f` of each item"
         return L(self, use_list=True).map(f, *args, **kwargs)
 
@@ -146,7 +156,12 @@ def itemify(
 class Itemify(Transform):
     "`itemify` as a `Transform`: arrays to `Items` and back"
     def __call__(self, x, **kwargs): return self.encodes(x)
-    def decode(self, x, **kwargs): return self.decodes(x)
+    def decode(self,
+        x, # `Items`
+        **kwargs # Not used: what a pipeline hands to each transform
+    ):
+        "The arrays of `x`: all of them, or what it has of their rows"
+        return self.decodes(x)
     def encodes(self, x): return itemify(x)
     def decodes(self, x):
         r = x.idxs

@@ -6,117 +6,25 @@
 __all__ = ['MemmapDL']
 
 # %% ../nbs/04_load.ipynb #d7c1c12d
-import atexit, collections, difflib, gc, inspect, itertools, mmap, os, queue, random, threading, weakref
-from math import prod
+import difflib, gc, inspect, random
 import numpy as np
 import torch
 from fastcore.basics import first, merge, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.core import TfmdDL, Datasets
-from fastai.data.load import DataLoader, SkipItemException, fa_collate
-from fastai.data.transforms import Categorize, EncodedMultiCategorize, ItemGetter, RegressionSetup, ToTensor
-from fastai.torch_core import TensorCategory, TensorMultiCategory, apply, tensor, to_device
+from fastai.data.load import DataLoader, SkipItemException
+from fastai.data.transforms import ItemGetter
+from fastai.torch_core import apply, to_device
 from fasttransform import Pipeline
-from fasttransform.cast import explode_types, retain_types
-from fasttransform.transform import compose_tfms
-from .read import as_idxs, idx_dtype
-from .items import Items, itemify, _array
-from .select import Select
+from .items import Items
+from .order import _Order
+from .rows import _use_rows
+from .columns import _Columns, _bare, _cast, _flat, _idle, _new_items, _sample, _share
+from .ahead import _Ahead, _Ring, _steps, _to_cuda
+from .shapes import _Shapes
 
 # %% ../nbs/04_load.ipynb #b8eeb116
-def _categorize(f, rows):
-    if not isinstance(rows, np.ndarray) or rows.ndim<1: return None
-    try:
-        if rows.ndim==1: return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in rows], dtype=torch.long))
-        labels,at = np.unique(rows, return_inverse=True) # a class for each step
-        return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in labels.tolist()], dtype=torch.long)[torch.from_numpy(at.reshape(rows.shape))])
-    except KeyError: return None # one by one, fastai names the label it does not know
-
-def _regress(f, rows): return tensor(np.asarray(rows)).float()
-def _one_hot(f, rows): return TensorMultiCategory(_regress(f, rows))
-
-_batch_encoders = {Categorize: _categorize, RegressionSetup: _regress, EncodedMultiCategorize: _one_hot}
-
-def _encode_batch(f, rows):
-    "Transform `f` of all `rows` at once, or None if it takes one after the other"
-    if 'encodes_batch' in vars(type(f)): return f.encodes_batch(rows) # not one inherited: a subclass may have its own `encodes`
-    return _batch_encoders[type(f)](f, rows) if type(f) in _batch_encoders else None
-
-# %% ../nbs/04_load.ipynb #6f618a07
-class _Column:
-    "One element of all samples: which array it comes from, and what is done with its rows"
-    def __init__(self, tl, fs=None):
-        items, self.fs, self.split_idx = tl.items, [f for f in (tl.tfms.fs if fs is None else fs) if f.name!='noop'], tl.tfms.split_idx
-        if not isinstance(items, Items): self.items,self.k = Items([items.items if isinstance(items, L) else items]),0
-        elif self.fs and type(self.fs[0]) is ItemGetter: self.items,self.k,self.fs = items,self.fs[0].i,self.fs[1:]
-        else: self.items,self.k = items,None
-
-        self.shape = None if self.k is None or not isinstance(self.items.arrays[self.k], np.ndarray) else self.items.arrays[self.k].shape[1:] # of a row
-        if self.shape and self.fs and type(self.fs[0]) is Select and self.fs[0].small: self._cut(self.fs.pop(0))
-        self.late = self.fs[-1] if self.k is not None and self.fs and hasattr(self.fs[-1], 'narrow') else None
-        self.dtype = self.late and self.late.becomes(self.items.arrays[self.k])
-        self.ks = range(len(self.items.arrays)) if self.k is None else [self.k]
-
-    def _cut(self, f):
-        "Take rows from a view of the array, kept with its readers"
-        views = self.items._readers
-        if (self.k,f) not in views:
-            v,rest = f.view(self.items.arrays[self.k])
-            views[self.k,f] = Items([v]),rest
-        (items,rest),self.k = views[self.k,f],0
-        self.items = items._new(self.items.idxs)
-        if rest: self.fs.insert(0, rest)
-
-    def readers(self): return [r for k in self.ks if (r := self.items._reader(k))]
-
-    def read(self, rows, empty=np.empty):
-        "The samples of `rows`, as far as they can be made of all at once: a tensor, or rows, and the number of transforms done"
-        if self.k is None: return list(zip(*(self.items._column(k, rows) for k in self.ks))),0
-        x = self.items._column(self.k, rows, empty)
-        for i,f in enumerate(self.fs):
-            if f.split_idx is not None and f.split_idx!=self.split_idx: continue
-            b = None if isinstance(x, list) else f.narrow(x) if f is self.late else _encode_batch(f, x)
-            if b is None: return x,i
-            x = b
-        if isinstance(x, np.ndarray): x = torch.from_numpy(x.astype(x.dtype.newbyteorder('='), copy=False)) if x.dtype.kind in 'biufc' else list(x)
-        return x,len(self.fs)
-
-    def finish(self, x, i):
-        "The other transforms, one row after the other"
-        return x if i==len(self.fs) else [compose_tfms(o, self.fs[i:], split_idx=self.split_idx) for o in x]
-
-    def stack(self, x):
-        if not isinstance(x, list): return x
-        try: return retain_types(fa_collate(x), x[0])
-        except RuntimeError as e:
-            shapes = ', '.join(map(str, dict.fromkeys(tuple(getattr(o,'shape',())) for o in x)))
-            raise ValueError(f"rows of different shape can't be stacked into a batch ({shapes}): make them equal with a transform in `item_tfms`, or collate them yourself in `before_batch`") from e
-
-# %% ../nbs/04_load.ipynb #db8918c3
-class _TupleColumn:
-    "An element of all samples that is a tuple, made of a column each"
-    def __init__(self, tl, f): self.items,self.typ,self.parts = tl.items,f.typ,[_Column(tl, [ItemGetter(k),*fs]) for k,fs in f.parts]
-    @property
-    def dtype(self): return tuple(p.dtype for p in self.parts)
-    def readers(self): return [r for p in self.parts for r in p.readers()]
-    def read(self, rows, empty=np.empty): return [p.read(rows, empty) for p in self.parts],0
-    def finish(self, x, i): return self.typ(p.stack(p.finish(*o)) for p,o in zip(self.parts, x))
-    def stack(self, x): return x
-
-def _column(tl): return _TupleColumn(tl, f) if hasattr(f := first(tl.tfms.fs), 'parts') else _Column(tl)
-
-# %% ../nbs/04_load.ipynb #5f4f2ebd
-def _flat(b):
-    "The elements of batch `b`, those of a tuple one by one"
-    return [o for x in b for o in (x if isinstance(x, tuple) else (x,))]
-
-def _cast(x, dtype):
-    "`x`, a tensor or a tuple of some, as `dtype`"
-    if isinstance(x, tuple): return type(x)([_cast(*o) for o in zip(x, dtype)])
-    return x if dtype is None or not isinstance(x, torch.Tensor) else x.to(dtype)
-
-# %% ../nbs/04_load.ipynb #fb892d5a
 _hints = {'shuffle_train':"use shuffle", 'inplace':"nothing is loaded, so leave it out", 'sort':"rows are announced to the system in any order, so leave it out",
           'vocab':"pass y_block=CategoryBlock(vocab=[…])"} # arguments of tsai's `get_ts_dls`
 
@@ -130,20 +38,8 @@ def _known(kwargs, known, who):
             hint = _hints.get(k, f"did you mean {near[0]!r}?" if near else None)
             raise TypeError(f"{who} has no argument {k!r}" + (f": {hint}" if hint else ''))
 
-def _same(a, b): return a==b if isinstance(a, range) and isinstance(b, range) else np.array_equal(a, b)
-
-def _share(ds):
-    "Keep one copy of the row numbers that fastai gives to each element of a sample"
-    if not isinstance(ds, Datasets): return
-    a,splits = ds.tls[0].items, None
-    for tl in ds.tls:
-        b = tl.items
-        if isinstance(a, Items) and isinstance(b, Items) and all(o is p for o,p in zip(a.arrays,b.arrays)) and _same(a.idxs, b.idxs): tl.items = a
-        if splits is None: splits = L([o if isinstance(o, (np.ndarray,slice,range)) else np.asarray(o, idx_dtype(max(o, default=0)+1)) for o in tl.splits], use_list=True)
-        tl.splits = splits
-
-# %% ../nbs/04_load.ipynb #afcd8fc8
-class MemmapDL(TfmdDL):
+# %% ../nbs/04_load.ipynb #9c159b0a
+class MemmapDL(_Order, _Shapes, TfmdDL):
     "`TfmdDL` that reads all rows of a batch at once, from disk or from RAM"
     @delegates(TfmdDL.__init__)
     def __init__(self,
@@ -170,88 +66,14 @@ class MemmapDL(TfmdDL):
         if bs<1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
         if isinstance(dataset, Items): dataset = Datasets(dataset, tfms=[[ItemGetter(k)] for k in range(len(dataset.arrays))])
         _share(dataset)
+        _use_rows(dataset)
         if sampler is not None and not hasattr(sampler, '__len__'): raise TypeError(f"sampler is {type(sampler).__name__} without a length: pass a list of positions, a PyTorch `Sampler`, or a function with `__len__`")
         self.seed,self.prefetch,self.sampler,self.cache,self._ring,self._cached,self._late = seed,prefetch,sampler,cache,_Ring(prefetch+3),None,None
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, verbose=verbose, do_setup=do_setup,
                          **{k:v for k,v in kwargs.items() if not k.startswith('val_')})
         if seed is not None: self.rng = random.Random(seed)
 
-# %% ../nbs/04_load.ipynb #7f4cbd98
-@patch
-def _permutation(self:MemmapDL, n):
-    g = torch.Generator().manual_seed(self.rng.getrandbits(63))
-    return torch.randperm(n, dtype=torch.int32 if n<2**31 else torch.int64, generator=g).numpy()
-
-@patch
-def get_idxs(self:MemmapDL):
-    "Positions in the order of the coming epoch"
-    if self.sampler is not None: return self._sampled()
-    if self.shuffle and 'shuffle_fn' not in vars(self): return self._permutation(self.n)
-    idxs = np.arange(self.n, dtype='int32' if self.n<2**31 else 'int64')
-    return self.shuffle_fn(idxs) if self.shuffle else idxs
-
-@patch
-def shuffle_fn(self:MemmapDL, idxs):
-    "`idxs` in random order"
-    return idxs[self._permutation(len(idxs))]
-
-# %% ../nbs/04_load.ipynb #2f85c61d
-@patch
-def _sampled(self:MemmapDL):
-    "What the sampler gives for the coming epoch"
-    if callable(self.sampler): idxs = self.sampler(np.random.default_rng(self.rng.getrandbits(64)))
-    elif isinstance(self.sampler, (np.ndarray,list,tuple,range)): idxs = self.sampler
-    else:
-        it = iter(self.sampler)
-        o = next(it, ()) # one position, or many: a list, as tsai's `StratifiedSampler` gives
-        idxs = np.concatenate([o,*it]) if hasattr(o, '__len__') else np.fromiter(itertools.chain([o], it), 'int64')
-    return as_idxs(idxs, self.n, 'sampler: position')
-
-# %% ../nbs/04_load.ipynb #4754b7c7
-@patch
-def _n_used(self:MemmapDL, n): return n//self.bs*self.bs if self.drop_last and n>=self.bs else n
-
-@patch
-def _n_epoch(self:MemmapDL): return self.n if self.sampler is None else len(self.sampler)
-
-@patch
-def __len__(self:MemmapDL): return -(-self._n_used(self._n_epoch())//self.bs)
-
-@patch
-def _batches(self:MemmapDL, idxs):
-    "Positions `idxs` in batches, those of this process"
-    if not isinstance(idxs, np.ndarray): idxs = np.fromiter(itertools.islice(idxs, self._n_epoch()), 'int64')
-    return (idxs[i:i+self.bs] for i in range(self.offs*self.bs, self._n_used(len(idxs)), self.num_workers*self.bs))
-
-@patch
-def sample(self:MemmapDL): return self._batches(self._DataLoader__idxs) # what `DataLoader.__iter__` of a worker's parent got from `get_idxs`
-
 # %% ../nbs/04_load.ipynb #a0cdf0bd
-class _Columns(list):
-    "The elements of a sample, read together"
-    def __init__(self, dl): self[:],self.dl = [_column(tl) for tl in dl.dataset.tls],dl
-    def readers(self): return list({id(r):r for c in self for r in c.readers()}.values())
-
-    def rows(self, idxs):
-        "For each of the columns, the row numbers in the file of the samples at positions `idxs`"
-        got = {}
-        return [got[id(c.items)] if id(c.items) in got else got.setdefault(id(c.items), c.items._abs(idxs)) for c in self]
-
-    def hint(self, rows):
-        for c,r in zip(self, rows):
-            for reader in c.readers(): reader.hint(r)
-
-    def read(self, rows): return [c.read(r, self.dl._ring.empty) for c,r in zip(self, rows)]
-
-def _sample(x):
-    "The first sample of a column"
-    if isinstance(x, tuple): return type(x)([_sample(o) for o in x])
-    return x[0].clone() if isinstance(x, torch.Tensor) else x[0] # a failed dispatch keeps what it was given until the next garbage collection
-
-def _idle(f, o):
-    "Does transform `f` leave the elements of sample `o` alone? (`ToTensor` does what it is told for each type.)"
-    return f.name=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in _flat(o)))
-
 @patch
 def _whole(self:MemmapDL, xs):
     "Can the columns be the batch, or are there transforms of samples?"
@@ -278,115 +100,15 @@ def _on_device(self:MemmapDL, b):
     return b if self._late is None else _cast(b, self._late)
 
 @patch
-def do_batch(self:MemmapDL, b):
+def do_batch(self:MemmapDL,
+    b, # Positions of samples in the dataset: an array or a list of integers
+):
     "The batch of the samples at positions `b`, read here and now"
     cols = _Columns(self)
     rows = cols.rows(np.asarray(b))
     cols.hint(rows)
     xs = [c.finish(*r) for c,r in zip(cols, cols.read(rows))]
     return self._finish(cols, xs, self._whole(xs))
-
-# %% ../nbs/04_load.ipynb #8794e7f8
-_private = dict(flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS) if hasattr(mmap, 'MAP_PRIVATE') else {} # else forked workers would write to each other's buffers
-
-class _Ring:
-    "Memory for batches, used again once a batch is gone"
-    def __init__(self, keep): self.keep,self.free,self.pin = keep,{},False
-
-    def empty(self, shape, dtype):
-        n = prod(shape)*dtype.itemsize
-        if n<2**16 or dtype.hasobject: return np.empty(shape, dtype)
-        free = self.free.setdefault((n,self.pin), collections.deque(maxlen=self.keep))
-        try: mem = free.pop()
-        except IndexError: mem = self._new(n)
-        a = np.frombuffer(mem, dtype)
-        weakref.finalize(a, free.append, mem).atexit = False
-        return a.reshape(shape)
-
-    def _new(self, n): return torch.empty(n, dtype=torch.uint8, pin_memory=True).numpy().data if self.pin else memoryview(mmap.mmap(-1, n, **_private))
-    def __reduce__(self): return _Ring, (self.keep,)
-
-# %% ../nbs/04_load.ipynb #e8e8a400
-def _steps(batches, hint, read, ahead):
-    "`read(b)` for each of `batches`, each hinted `ahead` batches before"
-    batches,coming = iter(batches),collections.deque()
-    while True:
-        while len(coming)<=ahead and (b := next(batches, None)) is not None:
-            hint(b)
-            coming.append(b)
-        if not coming: return
-        yield read(coming.popleft())
-
-# %% ../nbs/04_load.ipynb #9493067e
-_live = weakref.WeakSet() # threads to stop before the interpreter ends
-atexit.register(lambda: [o.close() for o in list(_live)])
-
-class _Ahead:
-    "Iterator over `steps`, made ahead in a thread"
-    def __init__(self,
-        steps, # Iterator
-        depth:int, # Results to have ready
-    ):
-        self.q,self.stop,self.pid = queue.Queue(depth),threading.Event(),os.getpid()
-        self.thread = threading.Thread(target=_work, args=(steps, self.q, self.stop), daemon=True, name='memmap_ts')
-        _live.add(self)
-        self.thread.start()
-
-    def __iter__(self): return self
-    def __next__(self):
-        while not self.stop.is_set():
-            if os.getpid()!=self.pid: raise RuntimeError("an iterator over a MemmapDL does not survive a fork: start a new one in the child process")
-            try: res,err = self.q.get(timeout=1) # a timeout, so that Ctrl-C is heard on Windows
-            except queue.Empty: continue
-            if err is None: return res
-            self.close()
-            raise err
-        raise StopIteration
-
-    def close(self):
-        self.stop.set()
-        if os.getpid()!=self.pid: return
-        while self.thread.is_alive() and self.thread is not threading.current_thread():
-            try: self.q.get_nowait() # make room: the thread may be waiting for it
-            except queue.Empty: self.thread.join(.01)
-
-    def __del__(self): self.close() # an interrupt may come after the thread has started and before anyone has this object to close
-
-def _work(steps, q, stop):
-    try:
-        for res in steps:
-            _put(q, stop, (res,None))
-            if stop.is_set(): return
-        raise StopIteration
-    except BaseException as e: _put(q, stop, (None,e)) # raised where the batch is asked for
-
-def _put(q, stop, x):
-    "Put `x` when there is room, or never if it is time to stop"
-    while not stop.is_set():
-        try: return q.put(x, timeout=.1)
-        except queue.Full: pass
-
-# %% ../nbs/04_load.ipynb #85f0d188
-def _to_cuda(batches, device):
-    "Each of `batches` on `device`, copied there while the one before is used"
-    side,busy,prev = torch.cuda.Stream(device),collections.deque(),None
-    def ready(b, done):
-        torch.cuda.current_stream(device).wait_event(done)
-        for t in _flat(b):
-            if isinstance(t, torch.Tensor): t.record_stream(torch.cuda.current_stream(device))
-        return b
-    try:
-        for b in batches:
-            with torch.cuda.stream(side): copied = to_device(b, device, non_blocking=True)
-            done = side.record_event()
-            busy.append((b,done)) # the pinned batch, until it is copied
-            while busy and busy[0][1].query(): busy.popleft()
-            if prev is not None: yield ready(*prev)
-            prev = copied,done
-        if prev is not None: yield ready(*prev)
-    finally:
-        side.synchronize()
-        batches.close()
 
 # %% ../nbs/04_load.ipynb #f9286192
 @patch
@@ -409,7 +131,9 @@ def _cached_batch(self:MemmapDL, idxs):
 _hint_bytes = 2**25 # hinted ahead: 32 MB keep a disk busy; 4 to 64 batches
 
 @patch
-def create_batches(self:MemmapDL, samps):
+def create_batches(self:MemmapDL,
+    samps, # Iterator over arrays of positions, one for each batch
+):
     "The batches of `samps`, arrays of positions"
     if self.cache:
         yield from map(self._cached_batch, samps)
@@ -459,18 +183,6 @@ def one_batch(self:MemmapDL):
 
 # %% ../nbs/04_load.ipynb #55202052
 @patch
-def _one_pass(self:MemmapDL):
-    "Types and shapes of a batch, from one sample (fastai's asks for `do_item(None)`)"
-    b = self._on_device(self.do_batch([0]))
-    its = self.after_batch(b)
-    self._n_inp,self._types = self.dataset.n_inp,explode_types(its)
-    self._shapes = [tuple(getattr(o,'shape',())[1:]) for o in _flat(its)]
-    self._n_x = len(_flat(its[:self._n_inp]))
-    self._dense = len(its)>self._n_inp and type(its[self._n_inp]) is TensorCategory and its[self._n_inp].ndim>1 # a class for each step
-    cols = [p for c in _Columns(self) for p in getattr(c, 'parts', [c])]
-    self._row_shapes = [tuple(getattr(o,'shape',())[1:]) if c.shape is None else c.shape for c,o in zip(cols, _flat(b))]
-
-@patch
 @delegates(TfmdDL.new)
 def new(self:MemmapDL,
     dataset=None, # `Datasets` to load, default the same
@@ -486,15 +198,6 @@ def new(self:MemmapDL,
     if isinstance(res, MemmapDL) and res.dataset is self.dataset: res._cached = self._cached
     return res
 
-def _bare(o):
-    "`Datasets` or `TfmdLists` `o` without what is not to be pickled"
-    res = object.__new__(type(o)) # not `copy`: an `L` copies its items
-    res.__dict__.update(o.__dict__)
-    o = res
-    o.__dict__.pop('dataloaders', None) # a method bound to the original
-    if 'splits' in o.__dict__: o.splits = L([],[])
-    return o
-
 @patch
 def __getstate__(self:MemmapDL):
     "What is pickled: not the row numbers of every split, which fastai keeps with each of them"
@@ -505,16 +208,6 @@ def __getstate__(self:MemmapDL):
     return res
 
 # %% ../nbs/04_load.ipynb #15cbfd97
-def _new_items(X, y, row_shapes):
-    "`X` (a tuple for several inputs) and `y` as `Items`, with the dimensions that the loader knows"
-    Xs = [_array(o) for o in (X if isinstance(X, tuple) else (X,))]
-    for i,(o,s) in enumerate(zip(Xs, row_shapes)):
-        if not isinstance(o, np.ndarray) or o.ndim==len(s)+1: continue
-        if len(s)==2 and s[0]==1 and o.ndim==2: Xs[i] = o[:,None]
-        else: raise ValueError(f"input of shape {o.shape}: samples here have shape {s}, so pass an array of {len(s)+1} dimensions, the first one being the samples (X[None] for a single one)")
-    if not len(Xs[0]): raise ValueError("there are no samples in X: pass at least one")
-    return itemify(*Xs, *(() if y is None else (y,)))
-
 @patch
 def new_dl(self:MemmapDL,
     X, # Array, path or `Items` of new samples; a tuple for several inputs
@@ -528,40 +221,3 @@ def new_dl(self:MemmapDL,
     tls = ds.tls if len(items.arrays)>self._n_x else ds.tls[:ds.n_inp]
     kwargs = merge({'shuffle':False, 'drop_last':False, 'cache':None}, kwargs)
     return self.new(Datasets(tls=[tl._new(items, split_idx=1) for tl in tls], n_inp=ds.n_inp), bs=bs, **kwargs)
-
-# %% ../nbs/04_load.ipynb #c496fb25
-@patch(as_prop=True)
-def _shape(self:MemmapDL):
-    if '_shapes' not in self.__dict__: self._one_pass()
-    return self._shapes
-
-@patch(as_prop=True)
-def vars(self:MemmapDL)->int:
-    "Number of variables of the (first) input"
-    return self._shape[0][-2]
-
-@patch(as_prop=True)
-def len(self:MemmapDL)->int:
-    "Number of steps of the (first) input"
-    return self._shape[0][-1]
-
-@patch(as_prop=True)
-def _target_shapes(self:MemmapDL):
-    shapes = self._shape
-    return shapes[self._n_x:]
-
-@patch(as_prop=True)
-def d(self:MemmapDL):
-    "Shape of a target of several dimensions, None for one class or a list of numbers"
-    y = self._target_shapes
-    return list(y[0]) if y and len(y[0])>(not self._dense) else None
-
-@patch(as_prop=True)
-def c(self:MemmapDL)->int:
-    "Number of classes, or of numbers to predict; 1 if `d` says how many, or there is no target"
-    return 1 if self.d and not self.cat else getattr(self.dataset, 'c', 1)
-
-@patch(as_prop=True)
-def cat(self:MemmapDL)->bool:
-    "Are the targets classes?"
-    return hasattr(self, 'vocab')

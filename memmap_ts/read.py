@@ -19,18 +19,19 @@ def as_idxs(
     idxs, # Indices, a slice, or a mask of `n` booleans
     n:int, # Number of rows there are
     what:str='index', # What to call an index in an error
+    unit:str='row', # What to call what it is the number of
 ) -> np.ndarray: # Indices in 0…n-1
-    "`idxs` as an array of row numbers; `IndexError` if one is out of range"
+    "`idxs` as an array of row numbers (or of those of another `unit`); `IndexError` if one is out of range"
     if isinstance(idxs, slice): return np.arange(*idxs.indices(n))
     a = np.arange(idxs.start, idxs.stop, idxs.step) if isinstance(idxs, range) else np.asarray(idxs if hasattr(idxs,'__array__') else list(idxs))
-    if a.ndim != 1: raise IndexError(f"{what}: one list of row numbers is needed, got an array of shape {a.shape}")
+    if a.ndim != 1: raise IndexError(f"{what}: one list of {unit} numbers is needed, got an array of shape {a.shape}")
     if a.dtype==bool:
-        if len(a)!=n: raise IndexError(f"{what}: a mask of {len(a):,} booleans for {n:,} rows; it needs one for each")
+        if len(a)!=n: raise IndexError(f"{what}: a mask of {len(a):,} booleans for {n:,} {unit}s; it needs one for each")
         return np.flatnonzero(a)
     if not len(a): return np.empty(0, 'int64')
-    if a.dtype.kind not in 'iu': raise IndexError(f"{what}: row numbers must be integers, got {a.dtype}")
+    if a.dtype.kind not in 'iu': raise IndexError(f"{what}: {unit} numbers must be integers, got {a.dtype}")
     lo,hi = int(a.min()),int(a.max())
-    if lo < -n or hi >= n: raise IndexError(f"{what} {hi if hi>=n else lo} is out of range for {n:,} rows")
+    if lo < -n or hi >= n: raise IndexError(f"{what} {hi if hi>=n else lo} is out of range for {n:,} {unit}s")
     return a if lo>=0 else np.where(a<0, a.astype('int64')+n, a)
 
 # %% ../nbs/01_read.ipynb #8c7db091

@@ -56,12 +56,12 @@ class WeightedRows:
         return res
 
 # %% ../nbs/07_select.ipynb #23f2b2f4
-def _part(sel, n, what):
-    "`sel` of `n` variables or steps as a slice if possible, else as an array"
+def _part(sel, n, what, unit):
+    "`sel` of `n` variables or steps (`unit`) as a slice if possible, else as an array"
     if sel is None: return slice(None)
     if isinstance(sel, slice): i = np.arange(n)[sel]
-    else: i = as_idxs([sel] if isinstance(sel, (int,np.integer)) else sel, n, what)
-    if not len(i): raise ValueError(f"{what}={sel!r} of {n} leaves nothing")
+    else: i = as_idxs([sel] if isinstance(sel, (int,np.integer)) else sel, n, what, unit)
+    if not len(i): raise ValueError(f"{what}={sel!r} of {n:,} {unit}s leaves nothing: take one at least")
     step = int(i[1])-int(i[0]) if len(i)>1 else 1
     if step>0 and (np.diff(i.astype('int64'))==step).all(): return slice(int(i[0]), int(i[-1])+1, step)
     return i.astype('int64')
@@ -74,7 +74,7 @@ class Select(Transform):
         sel_steps=None, # Integer, slice, mask or list; default all
     ):
         if len(shape)!=3: raise ValueError(f"X has shape {tuple(shape)}: sel_vars and sel_steps take parts of (samples, vars, steps)")
-        self.sel_vars,self.sel_steps = _part(sel_vars, shape[1], 'sel_vars'),_part(sel_steps, shape[2], 'sel_steps')
+        self.sel_vars,self.sel_steps = _part(sel_vars, shape[1], 'sel_vars', 'variable'),_part(sel_steps, shape[2], 'sel_steps', 'step')
         self.slices = tuple(o if isinstance(o, slice) else slice(None) for o in (self.sel_vars,self.sel_steps))
         self.small = prod(len(range(n)[o]) for n,o in zip(shape[1:], self.slices))*8<=prod(shape[1:])
 

@@ -15,18 +15,19 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fastcore.xtras import is_listy
 from fastai.data.block import MultiCategoryBlock, TransformBlock
-from fastai.data.transforms import Categorize, EncodedMultiCategorize, MultiCategorize, OneHotEncode, RegressionSetup
+from fastai.data.transforms import Categorize, RegressionSetup
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data import core as tsai
 from .read import gather
 from .items import _array, _is_array
-from .load import MemmapDL, _column
-from .block import CategorizeRows, EncodedRows, MultiCategorizeRows, OneHotRows, RegressRows
+from .rows import CategorizeRows, ForecastRows, RegressRows, _for_rows
+from .columns import _column
+from .load import MemmapDL
 
 # %% ../nbs/06_targets.ipynb #0d628263
 def _infer_tfms(y):
     "Target transforms for `y`"
-    if _is_array(y) and not isinstance(y, np.ndarray): return [RegressionSetup()] # steps of a series: a forecast
+    if _is_array(y) and not isinstance(y, np.ndarray): return [ForecastRows()] # steps of a series
     if not isinstance(y, np.ndarray) or y.dtype.kind=='O':
         if is_listy(y[0]): return MultiCategoryBlock().type_tfms
         if not isinstance(y[0], (str,bytes,bool,int,np.integer)): raise TypeError(f"can't tell what to predict from a y of {type(y[0]).__name__}: make it an array of numbers or strings, or pass `y_block`")
@@ -42,13 +43,8 @@ def _tsai2rows(t):
         res = CategorizeRows(sort=t.sort, add_na=getattr(t, 'add_na', False))
         res.vocab = t.vocab
         return res
-    if type(t) in (RegressionSetup,tsai.ToFloat): return RegressRows(c=getattr(t, 'c', None))
-    for old,new in ((OneHotEncode,OneHotRows), (MultiCategorize,MultiCategorizeRows), (EncodedMultiCategorize,EncodedRows)):
-        if type(t) is old:
-            res = object.__new__(new)
-            res.__dict__.update(t.__dict__)
-            return res
-    return t
+    if type(t) is tsai.ToFloat: return RegressRows()
+    return _for_rows(t)
 
 # %% ../nbs/06_targets.ipynb #e4f8a7e9
 def _chunks(y, rows, size=2**25):
@@ -142,7 +138,11 @@ def class_priors(self:MemmapDL):
 
 # %% ../nbs/06_targets.ipynb #4d006e9b
 @patch
-def show_dist(self:MemmapDL, figsize=(8,6), color=('m','orange','darkblue','lightgray'), **kwargs):
+def show_dist(self:MemmapDL,
+    figsize=(8,6), # Of the plot, in inches
+    color=('m','orange','darkblue','lightgray'), # Of the bars of classes, in turn
+    **kwargs # Other arguments of `plt.figure`
+):
     "Plot the distribution of all targets of the loader: share of each class, or a histogram"
     from matplotlib import pyplot as plt
     from matplotlib.ticker import PercentFormatter

@@ -146,7 +146,7 @@ def test_kept_by_a_transform():
 
 def test_buffers_are_used_again_after_batch_transforms(monkeypatch):
     "A transform that has nothing to do with the targets does not keep batches alive"
-    from memmap_ts.load import _Ring
+    from memmap_ts.ahead import _Ring
     made,new = [],_Ring._new
     monkeypatch.setattr(_Ring, '_new', lambda self, n: made.append(n) or new(self, n))
     dls = TSDataLoaders.from_memmap(dls_of().train_ds.items.arrays[0], np.arange(3000)%3, splits=(range(3000),), bs=64, batch_tfms=TSStandardize(by_sample=True))

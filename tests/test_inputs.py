@@ -95,7 +95,7 @@ def test_sel(saved, sv, ss):
 
 def test_small_part_is_a_view(saved):
     "Little of a row is read if little is asked for"
-    from memmap_ts.load import _column
+    from memmap_ts.columns import _column
     whole,little = [_column(TSDataLoaders.from_files(saved(X), sel_vars=v, sel_steps=s).train_ds.tls[0]) for v,s in ((slice(4),None),(0,slice(20)))]
     assert whole.items.arrays[0].shape==(40,6,100) and little.items.arrays[0].shape==(40,1,20)
 
@@ -121,3 +121,8 @@ def test_item_transform_may_change_dtype(saved):
     class Halve(Transform):
         def encodes(self, o:TSTensor): assert o.dtype==torch.float32; return o.half()
     assert TSDataLoaders.from_files(saved(a), item_tfms=Halve()).one_batch()[0].dtype==torch.float16
+
+@pytest.mark.parametrize('kw,words', [(dict(sel_vars=9), 'sel_vars 9 is out of range for 6 variables'), (dict(sel_steps=[100]), 'sel_steps 100 is out of range for 100 steps'),
+    (dict(sel_vars=[True,False]), 'a mask of 2 booleans for 6 variables'), (dict(sel_steps=[.5]), 'step numbers must be integers'), (dict(sel_vars=[[1,2]]), 'one list of variable numbers')])
+def test_sel_errors_name_what_is_wrong(kw, words):
+    with pytest.raises(IndexError, match=words): TSDataLoaders.from_memmap(X, y, **kw)

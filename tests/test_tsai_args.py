@@ -40,3 +40,14 @@ def test_same_sampler():
 def test_misspelt():
     for k,near in (('weight','weights'), ('sel_var','sel_vars'), ('partialn','partial_n'), ('smapler','sampler')):
         with pytest.raises(TypeError, match=f"did you mean '{near}'"): TSDataLoaders.from_memmap(X, y, **{k:1})
+
+def test_a_size_of_batch_for_each_set():
+    three = dict(splits=(*splits,list(range(40,50))), tfms=[None,TSClassification()])
+    for bs in ([8,5,4],8): assert [dl.bs for dl in TSDataLoaders.from_memmap(X, y, **three, bs=bs)]==[dl.bs for dl in get_ts_dls(X, y, **three, bs=bs)]
+    for bs,kw in (([8,16],three), ([8,16,4],base), ([8],base), ([8,16],dict(base, val_bs=4))):
+        with pytest.raises(ValueError, match='sets: pass one number to each'): TSDataLoaders.from_memmap(X, y, bs=bs, **kw)
+
+def test_partial_n_is_of_training():
+    "tsai takes a list too, but its batches of a part of validation are wrong"
+    for n in ([20,5],(20,),[None,5]):
+        with pytest.raises(TypeError, match='pass fewer of them in `splits`'): TSDataLoaders.from_memmap(X, y, **base, partial_n=n)
