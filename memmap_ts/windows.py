@@ -54,6 +54,11 @@ class _Starts:
         g = np.searchsorted(self.ends, i, 'right')
         return self.first[g]+(i-self.before[g])*self.stride
 
+    def started(self, t):
+        "How many windows start before steps `t`"
+        g = np.maximum(np.searchsorted(self.lo, t, 'right')-1, 0)
+        return self.before[g]+np.clip(-((self.first[g]-t)//self.stride), 0, self.n[g])
+
     def part(self, r):
         "The windows of `r`, an ascending range"
         i,j = (-(-(np.clip(o, r.start, r.stop)-r.start)//r.step) for o in (self.before,self.ends)) # places in `r` where a group begins and ends
@@ -108,6 +113,7 @@ class Windows:
         at = int(self.starts.at(i%n))
         return self.stretch.pick(self._every[at:at+1]).reshape(self.row_shape)[()]
 
+    def _select(self, vars, steps): return Windows(self.series, self.starts, Stretch(self.stretch.vars[vars], self.stretch.steps[steps]), self.squeeze)
     def row_reader(self): return StretchReader(self.series, self.stretch, self.starts.at, len(self))
     def __reduce__(self): return Windows, (self.series, self.starts, self.stretch, self.squeeze)
     def __array__(self, *args, **kwargs): raise TypeError(f"an array of all {len(self):,} windows would be loaded into memory: X[[…]] loads some of them")
