@@ -180,9 +180,9 @@ def _scan(a, rows, keep, progress, cover=None):
         while part := list(itertools.islice(blocks, per)):
             sls = [tuple(slice(i, min(i+k, n)) for i,k,n in zip(o, block, shape)) for o in part]
             if cover: sls = [sl for sl in sls if cover.any(sl[ax].start, sl[ax].stop)] # the rest is not read
-            if not sls: continue
-            lead = range(sls[0][0].start, sls[-1][0].stop)
-            _hint(reader, lead if rows is None or ax else rows[lead.start:lead.stop])
+            if sls:
+                lead = range(sls[0][0].start, sls[-1][0].stop)
+                _hint(reader, lead if rows is None or ax else rows[lead.start:lead.stop])
             yield sls
 
     def merge(f): # in order, so that each time all digits are the same

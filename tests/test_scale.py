@@ -116,6 +116,14 @@ def test_windows_are_scaled(wild, stride, kw, axes):
     _,t = fitted(W, TSNormalize(**kw), y=y, splits=splits)
     np.testing.assert_array_equal(t.min, np.nanmin(x, axes, keepdims=True)); np.testing.assert_array_equal(t.max, np.nanmax(x, axes, keepdims=True))
 
+def test_groups_are_scaled():
+    a = np.random.default_rng(0).normal(3, 2, (900,2)).astype('f4'); a[300:600] = 1e6
+    W,_ = windows(a, 40, groups=[300]*3)
+    splits = W.split_by_group([1])
+    _,t = fitted(W, TSStandardize(by_var=True), splits=splits)
+    x = rows_of(W, splits[0]).astype('f8')
+    np.testing.assert_allclose(t.mean.ravel(), x.mean((0,2)), rtol=1e-6); np.testing.assert_allclose(t.std.ravel(), x.std((0,2)), rtol=1e-6)
+
 def test_quantiles_of_windows(wild):
     W,_ = windows(wild, 40, get_x=[2,0])
     x = rows_of(W, W.split_by_time(.8)[0])
