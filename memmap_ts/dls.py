@@ -115,16 +115,16 @@ def _inputs(X):
     return [_series(o) if o.ndim>2 else _series(o[:,None] if o.ndim==1 else o)[:,0] for o in res]
 
 def _rows_of(Xs, sel_vars, sel_steps):
-    "The array whose rows are what samples begin as, and what else is done to them before the other transforms"
-    X = Xs[0]
-    if len(Xs)>1: return X,'being one of several inputs'
-    if not isinstance(X, np.ndarray): return X,'a series cut into windows'
-    if sel_vars is None and sel_steps is None: return X,None
-    X,rest = Select(X.shape, sel_vars, sel_steps).view(X)
-    return X,rest and 'a list of variables or steps'
+    "Number of the input that is a series, what has the rows that it begins as, and a `Select` that is left to do with them"
+    k = next((k for k,X in enumerate(Xs) if X.ndim>2), 0)
+    if k or (sel_vars is None and sel_steps is None): return k,Xs[k],None
+    sel = Select(Xs[0].shape, sel_vars, sel_steps)
+    return 0,*(sel.view(Xs[0]) if isinstance(Xs[0], np.ndarray) else (Xs[0]._select(sel.sel_vars, sel.sel_steps),None))
 
-def _changed(X, dtype, tfms, item_tfms):
-    "What makes samples that the model gets differ from rows of `X`, if anything does"
+def _changed(Xs, k, dtype, tfms, item_tfms):
+    "What makes series that the model gets differ from rows of `Xs[k]`, if anything does"
+    X,dtype = Xs[k],dtype[k] if isinstance(dtype, (tuple,list)) else dtype
+    if any(o.ndim>2 for o in Xs[k+1:]): return 'being one of several series'
     if item_tfms: return 'item_tfms'
     if tfms and L(tfms[0]): return 'a transform of X'
     if X.ndim!=3: return f'a shape of {X.ndim} dimensions'
@@ -209,8 +209,8 @@ class TSDataLoaders(tsai.TSDataLoaders):
         x_tfms,y_tfms = _split_tfms(tfms)
         blocks,getters = map(list, zip(_x_block(Xs, dtype, x_tfms, sel_vars, sel_steps, isinstance(X, tuple))))
         if y is not None: blocks.append(_target_block(y, splits, y_tfms, y_block)); getters.append(ItemGetter(len(Xs)))
-        rows,why = _rows_of(Xs, sel_vars, sel_steps)
-        batch_tfms = fit_tfms(batch_tfms, rows, splits[0], why or _changed(rows, None if isinstance(dtype, (tuple,list)) else dtype, tfms, item_tfms))
+        k,rows,sel = _rows_of(Xs, sel_vars, sel_steps)
+        batch_tfms = fit_tfms(batch_tfms, rows, splits[0], _changed(Xs, k, dtype, tfms, item_tfms), sel)
         dblock = _DataBlock(blocks, getters=getters, n_inp=1, splitter=lambda _: splits, item_tfms=item_tfms, batch_tfms=batch_tfms)
         dblock.dls_type = cls
         dl_kwargs = [{'sampler':_sampler(sampler, weights, partial_n, shuffle, y, splits, len(items))}, *({'bs':b} for b in sizes[1:])]

@@ -12,7 +12,9 @@ import torch
 from fastcore.foundation import L
 from fastcore.xtras import is_listy
 from .items import itemify
-from .stats import memmap_stats
+from .select import Select
+from .scan import _pool
+from .stats import memmap_stats, _fields
 
 # %% ../nbs/13_scale.ipynb #63cc0019
 def _groups(t, n):
@@ -22,11 +24,13 @@ def _groups(t, n):
     out = [] if getattr(t, 'exc_vars', None) is None else list(t.exc_vars)
     return [[v for v in range(n) if v not in out]]
 
-def _mean_std(st, vs):
-    "Mean and std of variables `vs` together"
-    n,m,s = st.count[vs],st.mean[vs],st.std[vs]
-    mean = (n*m).sum(0)/n.sum(0)
-    return mean,np.sqrt((n*(s*s+(m-mean)**2)).sum(0)/n.sum(0))
+def _stats(t, X, rows, sel):
+    "Count, NaNs, mean, std, min and max of what `sel` leaves of `rows`, each of shape (vars, steps) if `t` has values for steps, else (vars, 1)"
+    each = t.by_step or (sel is not None and not isinstance(sel.sel_steps, slice))
+    st = memmap_stats(X, rows, by=('var','step') if each else 'var')
+    res = [getattr(st, k).reshape(len(st.mean), -1) for k in _fields]
+    if sel is not None: res = [sel.encodes_batch(x) for x in res]
+    return res if t.by_step else _pool(res, 1)
 
 def _batch_like(a, t):
     "`a` of shape (vars,) or (vars, steps) as a tensor that goes with a batch; one variable is enough if all are the same"
@@ -35,36 +39,36 @@ def _batch_like(a, t):
 
 def _kept(t, *names): return {k: getattr(t, k) for k in (*names,'verbose','use_single_batch','split_idx','order')}
 
-def _standardize(t, X, rows):
-    st = memmap_stats(X, rows, by=('var','step') if t.by_step else 'var')
-    mean,std = np.zeros(st.mean.shape),np.ones(st.mean.shape)
-    for vs in _groups(t, len(mean)): mean[vs],std[vs] = _mean_std(st, vs)
+def _standardize(t, X, rows, sel=None):
+    st = _stats(t, X, rows, sel)
+    mean,std = np.zeros(st[0].shape),np.ones(st[0].shape)
+    for vs in _groups(t, len(mean)): _,_,mean[vs],std[vs],_,_ = _pool([x[vs] for x in st], 0)
     if t.exc_vars is not None: mean[t.exc_vars],std[t.exc_vars] = 0,1
     return type(t)(_batch_like(mean, t) if t.mean is None else t.mean, _batch_like(np.maximum(std, t.eps), t) if t.std is None else t.std,
                    **_kept(t, 'by_sample', 'by_var', 'by_step', 'exc_vars', 'eps'))
 
-def _normalize(t, X, rows):
-    st = memmap_stats(X, rows, by=('var','step') if t.by_step else 'var')
-    lo,hi = np.full(st.mean.shape, float(t.range_min)),np.full(st.mean.shape, float(t.range_max))
-    for vs in _groups(t, len(lo)): lo[vs],hi[vs] = np.fmin.reduce(st.min[vs], 0),np.fmax.reduce(st.max[vs], 0)
+def _normalize(t, X, rows, sel=None):
+    st = _stats(t, X, rows, sel)
+    lo,hi = np.full(st[0].shape, float(t.range_min)),np.full(st[0].shape, float(t.range_max))
+    for vs in _groups(t, len(lo)): *_,lo[vs],hi[vs] = _pool([x[vs] for x in st], 0)
     hi = np.where(hi>lo, hi, lo+1) # what never changes would be divided by zero
     return type(t)(_batch_like(lo, t), _batch_like(hi, t), range=(t.range_min,t.range_max), **_kept(t, 'by_sample', 'by_var', 'by_step', 'clip_values'))
 
 # %% ../nbs/13_scale.ipynb #9078678c
 _most = 2**22 # values in the sample
 
-def _sample(X, rows):
-    n = max(_most//(X[0].size or 1), 1)
-    if n<len(rows): rows = np.sort(np.random.default_rng(0).choice(rows, n, replace=False))
-    return itemify(X).batch(rows)[0].astype('f4')
+def _sample(X, rows, sel):
+    items,n = itemify(X)[rows],max(_most//(X[0].size or 1), 1)
+    x = items.batch(slice(None) if n>=len(items) else np.sort(np.random.default_rng(0).choice(len(items), n, replace=False)))[0].astype('f4')
+    return x if sel is None else sel.encodes_batch(x)
 
 def _limits(x, axis, quantile_range=(25,75)):
     "tsai's limits of outliers"
     lo,hi = np.nanpercentile(x, quantile_range, axis=axis, keepdims=True)
     return lo-1.5*(hi-lo),hi+1.5*(hi-lo)
 
-def _robust(t, X, rows):
-    x = _sample(X, rows)
+def _robust(t, X, rows, sel=None):
+    x = _sample(X, rows, sel)
     median = np.nanmedian(x, (0,2), keepdims=True)
     lo,hi = _limits(x, (0,2), t.quantile_range)
     iqr = np.maximum(hi-lo, t.eps)
@@ -72,17 +76,18 @@ def _robust(t, X, rows):
     median,iqr = [torch.from_numpy(v.astype('f4')) if own is None else own for v,own in ((median,t.median),(iqr,t.iqr))]
     return type(t)(median, iqr, **_kept(t, 'quantile_range', 'exc_vars', 'eps'))
 
-def _clip(t, X, rows):
-    limits = _limits(_sample(X, rows), (0,2) if t.by_var else None)
+def _clip(t, X, rows, sel=None):
+    limits = _limits(_sample(X, rows, sel), (0,2) if t.by_var else None)
     lo,hi = [torch.from_numpy(v.astype('f4') if t.by_var else np.float32(v).reshape(())) if torch.isinf(own).all() else own for v,own in zip(limits, (t.min,t.max))]
     return type(t)(lo, hi, **_kept(t, 'by_sample', 'by_var'))
 
 # %% ../nbs/13_scale.ipynb #dc7009bc
 def fit_tfms(
     batch_tfms, # Transforms of a batch: one or a list, instances or classes
-    X:np.ndarray, # (samples, vars, steps)
-    rows:np.ndarray, # Training rows
+    X, # (samples, vars, steps): an array, or `Windows`
+    rows, # Training rows, numbers or a range
     why:str=None, # What changes samples before these transforms, so that values from `X` would be wrong for them
+    sel:Select=None, # Takes some variables and steps of rows of `X`
 ) -> list: # `batch_tfms`, those of tsai that need it with values
     "Give scaling transforms of tsai the statistics of all training rows"
     tfms = [t() if isinstance(t, type) else t for t in L(batch_tfms)]
@@ -93,6 +98,6 @@ def fit_tfms(
     for i,t in enumerate(tfms):
         if type(t) not in fits or not t._setup: continue
         before = why or (None if t is first else type(first).__name__)
-        if before is None: tfms[i] = fits[type(t)](t, X, rows)
+        if before is None: tfms[i] = fits[type(t)](t, X, rows, sel)
         elif t.use_single_batch: warnings.warn(f"{type(t).__name__} takes its statistics from one batch, for {before} changes the samples first. Pass the values themselves to have those of all training samples")
     return tfms

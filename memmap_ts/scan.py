@@ -60,21 +60,25 @@ def _f8(p):
     np.copyto(d, p)
     return d
 
-def _block_stats(p, axes, c):
-    "Count, NaNs, centre and mean from there, sum of squared differences, min, max of `p` over `axes`, for a first guess `c` of the centre"
+def _times(x, w): return x if w is None else x*w
+
+def _block_stats(p, axes, c, w=None):
+    "Count, NaNs, centre and mean from there, sum of squared differences, min, max of `p` over `axes`, for a first guess `c` of the centre; `w` says how often rows count"
     n,gone,nans = prod(p.shape[a] for a in axes),None,0
+    if w is not None: n = n//w.size*int(w.sum())
     for last in (False,True):
         d = _f8(p)
         if c.any(): _subtract(d, c)
         if gone is not None: np.copyto(d, 0, where=gone)
-        s = _sum(d, axes)
+        s = _sum(_times(d, w), axes)
         if gone is None and p.dtype.kind=='f' and np.isnan(s).any():
             gone = np.isnan(p)
-            nans = _reduce(np.add, gone, axes)
+            nans = _reduce(np.add, _times(gone, w), axes)
             n = n-nans
             np.copyto(d, 0, where=gone)
-            s = _sum(d, axes)
+            s = _sum(_times(d, w), axes)
         mean = s/np.maximum(n, 1)
+        if w is not None: d *= np.sqrt(w)
         m2 = _sum(d, axes, squares=True)-mean*s
         if last or (mean*s<=16*m2).all(): break
         c = c+np.where(np.isfinite(mean), mean, 0)
@@ -141,8 +145,8 @@ def _get(a, sl, ax, rows):
     if len(at)==1 or _is_run(at): at = slice(int(at[0]), int(at[-1])+1)
     return a[(*sl[:ax], at, *sl[ax+1:])]
 
-def _scan(a, rows, keep, progress):
-    "Statistics of `rows` (all if None) of `a`, one for each place on the axes in `keep`"
+def _scan(a, rows, keep, progress, cover=None):
+    "Statistics of `rows` (all if None) of `a`, one for each place on the axes in `keep`; `cover(i, j)` says how often each of rows `i` to `j` counts"
     order = sorted(range(a.ndim), key=lambda i: -abs(a.strides[i]))
     a,ax,keep = a.transpose(order),order.index(0),[order.index(i) for i in keep]
     dtype = np.dtype('f8') if a.dtype.kind=='f' and a.dtype.itemsize>8 else np.dtype('f4') if a.dtype==np.float16 else a.dtype.newbyteorder('=')
@@ -162,19 +166,24 @@ def _scan(a, rows, keep, progress):
         res,centre = [],{}
         with np.errstate(all='ignore'): # of inf, and of overflow in what inf spoils
             for sl in sls:
+                w = cover and cover(sl[ax].start, sl[ax].stop)
+                if cover and not w.any(): continue
                 p = np.ascontiguousarray(_get(a, sl, ax, rows), dtype)
+                if cover: p,w = (p,w) if w.all() else (p.compress(w, ax),w[w>0])
                 at = tuple(s if i in keep else slice(None) for i,s in enumerate(sl))
                 cell = tuple(s.start for s in at)
                 if cell not in centre: centre[cell] = np.zeros([n if i in keep else 1 for i,n in enumerate(p.shape)])
-                res.append((at, _block_stats(p, axes, centre[cell])))
+                res.append((at, _block_stats(p, axes, centre[cell], w if w is None else w.reshape([-1 if i==ax else 1 for i in range(a.ndim)]))))
                 centre[cell] = res[-1][1][2]
         return res
 
     def todo():
         while part := list(itertools.islice(blocks, per)):
             sls = [tuple(slice(i, min(i+k, n)) for i,k,n in zip(o, block, shape)) for o in part]
-            lead = range(sls[0][0].start, sls[-1][0].stop)
-            _hint(reader, lead if rows is None or ax else rows[lead.start:lead.stop])
+            if cover: sls = [sl for sl in sls if cover.any(sl[ax].start, sl[ax].stop)] # the rest is not read
+            if sls:
+                lead = range(sls[0][0].start, sls[-1][0].stop)
+                _hint(reader, lead if rows is None or ax else rows[lead.start:lead.stop])
             yield sls
 
     def merge(f): # in order, so that each time all digits are the same
@@ -191,3 +200,15 @@ def _scan(a, rows, keep, progress):
             if len(coming)>threads+2: merge(coming.popleft())
         for f in coming: merge(f)
     return [x.transpose(np.argsort(order)) for x in acc.result()]
+
+# %% ../nbs/06_scan.ipynb #0d3d1df3
+def _pool(res, axes):
+    "Statistics `res` of all places on `axes` together; these are kept with length 1"
+    n,nans,mean,std,lo,hi = res
+    some,mean,std = n>0,np.where(n>0, mean, 0),np.where(n>0, std, 0)
+    def total(x): return x.sum(axes, keepdims=True)
+    N = total(n)
+    with np.errstate(all='ignore'): # of inf, and of no values at all
+        m = total(n*mean)/N
+        s = np.sqrt(total(n*(std*std+(mean-m)**2))/N)
+    return N,total(nans),m,s,np.fmin.reduce(lo, axes, keepdims=True),np.fmax.reduce(hi, axes, keepdims=True)

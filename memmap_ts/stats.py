@@ -16,6 +16,8 @@ from .store import _addr, _root
 from .read import as_idxs
 from .items import _array
 from .scan import _scan
+from .windows import Windows
+from .cover import _as_part, _scan_windows, _which
 
 # %% ../nbs/11_stats.ipynb #d0f206af
 @dataclass(repr=False)
@@ -52,15 +54,21 @@ _axes,_fields = ('sample','var','step'),('count','nans','mean','std','min','max'
 # %% ../nbs/11_stats.ipynb #421c9728
 _keep,_most = 16,2**16 # results in a file, numbers in one of them
 
-def _cache_key(a, rows, by):
+def _cache_key(a, which, by):
     "Where to keep statistics of `a`, and what they depend on; None if they can't be kept"
     root = _root(a)
     if root is None or root.mode!='r' or root.filename is None or not os.path.isfile(root.filename): return None
     s = os.stat(root.filename)
     if abs(time.time_ns()-s.st_mtime_ns)<5e7: return None # a change in the same tick of the clock would not show
-    which = None if rows is None else hashlib.blake2b(rows.astype('<i8').tobytes(), digest_size=16).hexdigest()
-    key = dict(size=s.st_size, mtime=s.st_mtime_ns, dtype=a.dtype.str, shape=list(a.shape), strides=list(a.strides), offset=root.offset+_addr(a)-_addr(root), rows=which, by=list(by))
+    key = dict(size=s.st_size, mtime=s.st_mtime_ns, dtype=a.dtype.str, shape=list(a.shape), strides=list(a.strides), offset=root.offset+_addr(a)-_addr(root), rows=_digest(which), by=list(by))
     return Path(f'{os.fspath(root.filename)}.stats.json'),key
+
+def _digest(arrays):
+    "A name for arrays of integers, None for none of them"
+    h = hashlib.blake2b(digest_size=16)
+    for o in arrays:
+        for i in range(0, len(o), 2**20): h.update(np.asarray(o[i:i+2**20], '<i8').tobytes())
+    return h.hexdigest() if arrays else None
 
 def _cached(fn):
     try:
@@ -98,32 +106,41 @@ def _by(by):
     names = tuple(o for o in _axes if o in names)
     return names,[_axes.index(o) for o in names]
 
+def _samples(X):
+    "`X` as an array of (samples, vars, steps)"
+    if not isinstance(X, np.ndarray): X = np.asarray(X)
+    if X.dtype.kind not in 'biuf': raise TypeError(f"X has dtype {X.dtype}: statistics are of real numbers")
+    if X.ndim>3: raise ValueError(f"X has shape {X.shape}: pass (samples, vars, steps), (samples, steps) or (samples,)")
+    return (X[:,None,None] if X.ndim==1 else X[:,None] if X.ndim==2 else X).view(np.ndarray)
+
 def memmap_stats(
-    X, # Array on disk or in RAM, or path of a `.npy` file: (samples, vars, steps), (samples, steps) or (samples,)
+    X, # Array on disk or in RAM, or path of a `.npy` file: (samples, vars, steps), (samples, steps) or (samples,); or `Windows`
     idxs=None, # Rows to look at (numbers, a mask or a slice), default all
     by='var', # A result for each 'var', 'step' or 'sample', each pair of them, e.g. ('var','step'), or 'all' values together
     progress:bool=True, # Show a bar if there is much to read?
 ) -> Stats: # NaNs left out and counted
     "Count, mean, std (of the population), min and max in one pass, exact to float64; kept beside the file for the next time"
     X = _array(X)
-    if not isinstance(X, np.ndarray): X = np.asarray(X)
-    if X.dtype.kind not in 'biuf': raise TypeError(f"X has dtype {X.dtype}: statistics are of real numbers")
-    if X.ndim>3: raise ValueError(f"X has shape {X.shape}: pass (samples, vars, steps), (samples, steps) or (samples,)")
-    a = X[:,None,None] if X.ndim==1 else X[:,None] if X.ndim==2 else X
+    ours = isinstance(X, Windows)
+    if ours: X,idxs = _as_part(X, idxs)
+    a = X if ours else _samples(X)
     rows = None if idxs is None else as_idxs(idxs, len(a))
     n = len(a) if rows is None else len(rows)
-    if not n or not a.size: raise ValueError(f"X of shape {X.shape}{'' if idxs is None else f' and {n} idxs'} has no values: there is nothing to take statistics of")
+    if not n or 0 in a.shape: raise ValueError(f"X of shape {X.shape}{'' if idxs is None else f' and {n} idxs'} has no values: there is nothing to take statistics of")
     names,keep = _by(by)
     back = None
     if rows is not None:
         if 'sample' in names: back = np.argsort(np.argsort(rows, kind='stable'))
-        rows = np.sort(rows)
+        if (rows[1:]<rows[:-1]).any(): rows = np.sort(rows)
         if n==len(a) and rows[0]==0 and (np.diff(rows)==1).all(): rows = None
-    at = _cache_key(a, rows, names) if back is None else None
-    if at and (st := _load(*at, names, a.dtype.newbyteorder('='))): return st
-    res = [x.reshape([x.shape[i] for i in keep])[()] for x in _scan(a.view(np.ndarray), rows, keep, progress)]
+    base,which,scan = (X.series.a,_which(X),_scan_windows) if ours else (a,[],_scan)
+    if rows is not None: which.append(rows)
+    at = _cache_key(base, which, names) if back is None else None
+    dtype = a.dtype.newbyteorder('=')
+    if at and (st := _load(*at, names, dtype)): return st
+    res = [x.reshape([x.shape[i] for i in keep])[()] for x in scan(a, rows, keep, progress)]
     if back is not None: res = [x[back] for x in res]
-    res[4:] = [x.astype(a.dtype.newbyteorder('='))[()] for x in res[4:]]
+    res[4:] = [x.astype(dtype)[()] for x in res[4:]]
     st = Stats(names, n, *res)
-    if at and _cache_key(a, rows, names)==at: _save(*at, st)
+    if at and _cache_key(base, which, names)==at: _save(*at, st)
     return st

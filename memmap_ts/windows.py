@@ -54,6 +54,11 @@ class _Starts:
         g = np.searchsorted(self.ends, i, 'right')
         return self.first[g]+(i-self.before[g])*self.stride
 
+    def started(self, t):
+        "How many windows start before steps `t`"
+        g = np.maximum(np.searchsorted(self.lo, t, 'right')-1, 0)
+        return self.before[g]+np.clip(-((self.first[g]-t)//self.stride), 0, self.n[g])
+
     def part(self, r):
         "The windows of `r`, an ascending range"
         i,j = (-(-(np.clip(o, r.start, r.stop)-r.start)//r.step) for o in (self.before,self.ends)) # places in `r` where a group begins and ends
@@ -89,17 +94,11 @@ class Windows:
 
     def __len__(self): return len(self.starts)
     @property
-    def shape(self):
-        "(windows, vars, steps)"
-        return len(self),*self.row_shape
+    def shape(self): return len(self),*self.row_shape
     @property
-    def ndim(self):
-        "Number of dimensions"
-        return 1+len(self.row_shape)
+    def ndim(self): return 1+len(self.row_shape)
     @property
-    def base(self):
-        "The series; so `on_disk` tells where the values are"
-        return self.series.a
+    def base(self): return self.series.a # so that `on_disk` tells where the values are
 
     def __getitem__(self, i):
         n = len(self)
@@ -114,9 +113,8 @@ class Windows:
         at = int(self.starts.at(i%n))
         return self.stretch.pick(self._every[at:at+1]).reshape(self.row_shape)[()]
 
-    def row_reader(self):
-        "The engine that reads many windows at once"
-        return StretchReader(self.series, self.stretch, self.starts.at, len(self))
+    def _select(self, vars, steps): return Windows(self.series, self.starts, Stretch(self.stretch.vars[vars], self.stretch.steps[steps]), self.squeeze)
+    def row_reader(self): return StretchReader(self.series, self.stretch, self.starts.at, len(self))
     def __reduce__(self): return Windows, (self.series, self.starts, self.stretch, self.squeeze)
     def __array__(self, *args, **kwargs): raise TypeError(f"an array of all {len(self):,} windows would be loaded into memory: X[[…]] loads some of them")
     def __repr__(self): return f"Windows{self.shape} of {self.dtype}, of a series of {len(self.series.a):,} steps and {self.series.a.shape[1]} variable(s)"
@@ -124,7 +122,7 @@ class Windows:
 # %% ../nbs/06_windows.ipynb #1515ddc8
 def _columns(sel, n, what):
     "Numbers of the variables `sel` names: a number, a list or a slice, None for all"
-    return np.arange(n) if sel is None else as_idxs([sel] if isinstance(sel, (int,np.integer)) else sel, n, what, 'variable')
+    return np.arange(n) if sel is None else as_idxs([sel] if isinstance(sel, (int,np.integer)) else sel, n, what)
 
 def _horizon(horizon):
     "The steps to predict, counted from the last of the window"
