@@ -214,13 +214,22 @@ class ClassificationInterpretation(interpret.ClassificationInterpretation):
         print(interpret.skm.classification_report(targs, preds, sample_weight=self.counts.ravel(), labels=range(len(self.vocab)), target_names=list(map(str, self.vocab))))
 
 # %% ../nbs/08_learn.ipynb #e4a81d85
-def _predictions(learn, dl):
+def _predictions(learn, dl, act):
+    "Predictions for the batches of `dl`"
     was_training = learn.model.training
     learn.model.eval()
     try:
         with torch.no_grad():
-            for b in dl: yield learn.model(*b[:learn.dls.n_inp])
+            for b in dl: yield act(learn.model(*b[:learn.dls.n_inp])).float().cpu().numpy()
     finally: learn.model.train(was_training)
+
+def _check_same(learn, dl, act, w):
+    "Error if the last predictions in the unfinished file of `w` are not those that `learn` makes now"
+    (part,),k = w._parts.values(),min(dl.bs, w.rows)
+    there = np.memmap(part.path, part.dtype, 'r', part.start+(w.rows-k)*part.size, (k,*part.shape))
+    now = np.concatenate(list(_predictions(learn, dl.new_dl(dl.dataset.tls[0].items[w.rows-k:w.rows], bs=dl.bs), act)))
+    if there.shape!=now.shape or not np.allclose(there, now, .01, .001*np.abs(np.nan_to_num(now)).max(initial=0), equal_nan=True):
+        raise ValueError(f"{part.path} has {w.rows:,} predictions of an earlier run, and they are not those that this model makes of this X: remove it to begin anew, or choose another name")
 
 def preds_to_memmap(
     learn, # Trained `Learner`, whose `dls` are from this package
@@ -237,7 +246,8 @@ def preds_to_memmap(
     act = act or getcallable(learn.loss_func, 'activation')
     with MemmapWriter(fn, dtype, overwrite=overwrite, resume=True) as w:
         if w.rows>dl.n: raise ValueError(f"{w.rows:,} predictions of an earlier run for {dl.n:,} samples: it was about another X, so choose another name")
+        if w.rows: _check_same(learn, dl, act, w)
         if w.rows<dl.n:
             rest = dl.new_dl(dl.dataset.tls[0].items[w.rows:], bs=dl.bs)
-            for p in _predictions(learn, progress_bar(rest) if progress else rest): w.append(act(p).float().cpu().numpy())
+            for p in _predictions(learn, progress_bar(rest) if progress else rest, act): w.append(p)
     return open_memmap(fn)

@@ -138,6 +138,15 @@ def test_preds_to_memmap(saved, tmp_path):
     learn.model = Stops()
     with pytest.raises(KeyboardInterrupt): preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10)
     assert not (tmp_path/'q.npy').exists()
+    class Other(Noop):
+        def forward(self, x): return x.mean(2)*1.1
+    learn.model = Other() # trained on, since then
+    part = (tmp_path/'q.npy.part').read_bytes()
+    for new in (fn, X[:,:,::2], X[:41]):
+        with pytest.raises(ValueError, match='40 predictions of an earlier run.*another name'): preds_to_memmap(learn, new, tmp_path/'q.npy', bs=10)
+    learn.model = Noop()
+    with pytest.raises(ValueError, match='40 predictions'): preds_to_memmap(learn, X[::-1].copy(), tmp_path/'q.npy', bs=10)
+    assert (tmp_path/'q.npy.part').read_bytes()==part
     class Counts(Noop):
         n = 0
         def forward(self, x): Counts.n += len(x); return x.mean(2)
