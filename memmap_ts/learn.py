@@ -187,7 +187,7 @@ class _Count(Callback):
 
 # %% ../nbs/08_learn.ipynb #a7573471
 class ClassificationInterpretation(interpret.ClassificationInterpretation):
-    "fastai's class of that name, in memory that neither the inputs nor the number of classes decide"
+    "fastai's class of that name, with a confusion matrix that is counted batch by batch"
     @classmethod
     def from_learner(cls,
         learn, # Trained `Learner`
