@@ -47,7 +47,7 @@ def convert(
     dtype:str=None, # dtype of the file; default that of the data
     dataset:str=None, # Name of the array in a .zarr or .h5 file with several
     overwrite:bool=False, # Replace files that are there already?
-    rows:int=None, # Rows to read at a time; default about 32 MB
+    rows:int=None, # Rows to read at a time; default about 32 MB, of a table 8 MB
     y:str=None, # Of a table: .npy file to write the target to
     target:str=None, # Of a table: column, or columns with commas between, with the target
     data:str=None, # Of a table: columns with the data, commas between; default all but those named elsewhere

@@ -25,9 +25,9 @@ def _sorted_frames(df, n, by, ascending, tell):
 def _parquet(fn):
     try: import pyarrow.parquet as pq
     except ImportError: raise ImportError(f"{fn}: parquet files are read with pyarrow: `pip install pyarrow`") from None
-    return pq.ParquetFile(fn)
+    return pq.ParquetFile(fn, pre_buffer=False, buffer_size=2**16) # else a whole row group is read ahead, which may be the whole file
 
-def _per_part(columns): return max(2**25//(8*len(columns)), 1) # 32 MB of numbers
+def _per_part(columns): return max(2**23//(8*len(columns)), 1) # 8 MB of numbers: parsing, sorting and turning them round takes several times that
 
 def _file_frames(fn, n, columns, tell):
     "Parts of `n` rows of CSV or parquet file `fn`"
@@ -42,7 +42,7 @@ def _file_frames(fn, n, columns, tell):
     else:
         with _parquet(fn) as f:
             done = 0
-            for batch in f.iter_batches(n or _per_part(columns or f.schema_arrow.names), columns=columns):
+            for batch in f.iter_batches(n or _per_part(columns or f.schema_arrow.names), columns=columns, use_threads=False): # each thread has buffers
                 yield batch.to_pandas()
                 tell((done := done+len(batch))/f.metadata.num_rows)
 
@@ -93,6 +93,13 @@ def _count(df, sample_col, feat_col, usual=None):
         if counts.iloc[0]%len(feats) or (f.reshape(len(counts), len(feats), -1)!=feats[:,None]).any(): raise ValueError(f"not every sample has rows for each of {list(feats)} in {feat_col!r}, the same number of each: add those that are missing")
     return len(counts)
 
+def _of_sample(o, col):
+    "The target of each sample, from the values `o` (samples, rows of a sample) of column `col`, which are to be the same in all its rows"
+    import pandas as pd
+    odd = ~((o==o[:,:1]) | pd.isna(o) & pd.isna(o[:,:1])).all(1)
+    if odd.any(): raise ValueError(f"target {col!r} changes within a sample ({', '.join(map(str, pd.unique(o[odd][0])[:3]))}, …): say with y_func what its targets are, e.g. `lambda o: o[:,-1:]` for those of its last row, `lambda o: o` for those of all rows, one after the other")
+    return o[:,:1]
+
 def _samples(df, n, feat_col, data_cols, target_col, steps_in_rows, y_func):
     "X and y of the `n` samples in `df`"
     x = df[data_cols].to_numpy()
@@ -102,22 +109,23 @@ def _samples(df, n, feat_col, data_cols, target_col, steps_in_rows, y_func):
     else: x = x.reshape(n, 1, -1 if n else len(data_cols))
     if not target_col: return dict(X=x)
     ys = [df[c].to_numpy().reshape(n, -1 if n else 1) for c in target_col]
+    if not y_func and len(ys)>1: ys = [_of_sample(o, c) for o,c in zip(ys, target_col)]
     y = np.concatenate([y_func(o) for o in ys] if y_func else ys, -1)
     if len(y)!=n: raise ValueError(f"y_func made {len(y)} targets of {n} samples: it gets an array (samples, rows of a sample), and returns one value, or several, for each sample")
     return dict(X=x, y=y.reshape(n, *[s for s in y.shape[1:] if s!=1]))
 
-# %% ../nbs/12_frames.ipynb #4e66aa6e
+# %% ../nbs/12_frames.ipynb #770161b8
 def table_chunks(
     src, # DataFrame, path of a CSV or parquet file, or several of either
-    chunk_rows:int=None, # Rows of the table at a time; default about 32 MB of them
+    chunk_rows:int=None, # Rows of the table at a time; default about 8 MB of them
     sample_col:str=None, # Column that says which sample a row belongs to; default: each row is a sample
     feat_col:str=None, # Column that says which variable a row is of
-    data_cols:list=None, # Columns with the data; default all but those named elsewhere
+    data_cols:list=None, # Columns with the data; default all that no other argument names
     target_col:str|list=None, # Column, or columns, with the target
     steps_in_rows:bool=False, # Is each row a step of a sample, and each column a variable?
     sort_by:str|list=None, # Columns that put the rows of a sample in order
     ascending:bool=True, # Are samples, and their rows, in ascending order?
-    y_func=None, # Function of the targets (samples, rows of a sample), to make of them what a sample has
+    y_func=None, # Function of the targets (samples, rows of a sample), to make of them what a sample has; default: of one column those of all rows, of several that of the sample
     tell=lambda share: None, # Called with the share of the rows that is done
 ): # Of each part, a dict with X (samples, variables, steps) and, with `target_col`, y
     "X and y of a table, as tsai's `df2xy` makes them, a part at a time"
@@ -129,8 +137,8 @@ def table_chunks(
     if y_func and (sample_col is None or not target_col): raise ValueError("y_func is for targets of several rows: pass sample_col and target_col, too")
     if sort_by and sample_col is None and not _is_frame(src): raise ValueError(f"sort_by={sort_by} would sort the samples of a file that is read a part at a time: sort the file")
     by = [c for c in (sample_col,feat_col) if c is not None]+sort_by
-    named = [c for c in (sample_col,feat_col) if c is not None]+target_col
-    need = list(dict.fromkeys(data_cols+named+sort_by))
+    named = [c for c in (sample_col,feat_col) if c is not None]+target_col+sort_by
+    need = list(dict.fromkeys(data_cols+named))
     usual = None
     for df in _frames(src, chunk_rows, by, sample_col, need, need if data_cols else None, ascending, tell):
         data_cols = data_cols or [c for c in df.columns if c not in named]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from numpy.lib import format as npy
-from .store import _header
+from .store import _readers
 try: import fcntl
 except ImportError: fcntl = None; import msvcrt # Windows
 
@@ -107,14 +107,23 @@ class _Part:
         self.f.seek(0)
         return self.f.write(b.getvalue())
 
+    def left(self):
+        "What an earlier run has left: number of safe rows, shape of one, dtype, where they start"
+        self.f.seek(0)
+        b = io.BytesIO(self.f.read(2**20)) # through this handle: Windows lets no other one read where the lock is
+        try: (n,*shape),_,dtype = _readers[npy.read_magic(b)](b)
+        except (ValueError,KeyError): return 0,None,None,None # it did not get as far as a header
+        size = dtype.itemsize*prod(shape)
+        return (min(n, (os.path.getsize(self.path)-b.tell())//size) if size else n), tuple(shape), dtype, b.tell()
+
     def resume(self):
-        "The number of safe rows in what an earlier run has left"
-        try: shape,_,dtype,start = _header(self.path)
-        except ValueError: return 0 # it did not get as far as a header
+        "Go on with the safe rows that an earlier run has left; their number"
+        n,shape,dtype,start = self.left()
+        if dtype is None: return 0
         if self.asked is not None and self.asked!=dtype and not (self.wide and self.asked.kind==dtype.kind):
             raise ValueError(f"{self.path} was begun with dtype {dtype}, not {self.asked}: resume it with that, or remove it")
-        self.shape,self.dtype,self.size,self.start = shape[1:],dtype,dtype.itemsize*prod(shape[1:]),start
-        return min(shape[0], (os.path.getsize(self.path)-self.start)//self.size) if self.size else shape[0]
+        self.shape,self.dtype,self.size,self.start = shape,dtype,dtype.itemsize*prod(shape),start
+        return n
 
     def write(self, a, at):
         "Write rows `a` where row `at` begins"

