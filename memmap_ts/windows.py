@@ -94,11 +94,17 @@ class Windows:
 
     def __len__(self): return len(self.starts)
     @property
-    def shape(self): return len(self),*self.row_shape
+    def shape(self):
+        "(windows, vars, steps)"
+        return len(self),*self.row_shape
     @property
-    def ndim(self): return 1+len(self.row_shape)
+    def ndim(self):
+        "Number of dimensions"
+        return 1+len(self.row_shape)
     @property
-    def base(self): return self.series.a # so that `on_disk` tells where the values are
+    def base(self):
+        "The series; so `on_disk` tells where the values are"
+        return self.series.a
 
     def __getitem__(self, i):
         n = len(self)
@@ -114,7 +120,9 @@ class Windows:
         return self.stretch.pick(self._every[at:at+1]).reshape(self.row_shape)[()]
 
     def _select(self, vars, steps): return Windows(self.series, self.starts, Stretch(self.stretch.vars[vars], self.stretch.steps[steps]), self.squeeze)
-    def row_reader(self): return StretchReader(self.series, self.stretch, self.starts.at, len(self))
+    def row_reader(self):
+        "The engine that reads many windows at once"
+        return StretchReader(self.series, self.stretch, self.starts.at, len(self))
     def __reduce__(self): return Windows, (self.series, self.starts, self.stretch, self.squeeze)
     def __array__(self, *args, **kwargs): raise TypeError(f"an array of all {len(self):,} windows would be loaded into memory: X[[…]] loads some of them")
     def __repr__(self): return f"Windows{self.shape} of {self.dtype}, of a series of {len(self.series.a):,} steps and {self.series.a.shape[1]} variable(s)"
@@ -122,7 +130,7 @@ class Windows:
 # %% ../nbs/06_windows.ipynb #1515ddc8
 def _columns(sel, n, what):
     "Numbers of the variables `sel` names: a number, a list or a slice, None for all"
-    return np.arange(n) if sel is None else as_idxs([sel] if isinstance(sel, (int,np.integer)) else sel, n, what)
+    return np.arange(n) if sel is None else as_idxs([sel] if isinstance(sel, (int,np.integer)) else sel, n, what, 'variable')
 
 def _horizon(horizon):
     "The steps to predict, counted from the last of the window"
