@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['open_memmap', 'create_memmap', 'on_disk', 'Items', 'itemify', 'Itemify', 'MemmapBlock', 'MemmapDL', 'TSDataLoaders',
-           'MemmapWriter', 'to_memmap', 'memmap_stats', 'describe', 'Windows', 'windows', 'feature_importance',
-           'step_importance', 'preds_to_memmap']
+           'MemmapWriter', 'to_memmap', 'memmap_stats', 'describe', 'Windows', 'windows',
+           'ClassificationInterpretation', 'feature_importance', 'step_importance', 'preds_to_memmap']
 
 # %% ../nbs/90_all.ipynb #408abd61
 from .store import open_memmap, create_memmap, on_disk
@@ -17,8 +17,9 @@ from .write import MemmapWriter, to_memmap
 from .stats import memmap_stats
 from .describe import describe
 from .windows import Windows, windows
-from .learn import feature_importance, step_importance, preds_to_memmap
+from .learn import ClassificationInterpretation, feature_importance, step_importance, preds_to_memmap
 
 # %% ../nbs/90_all.ipynb #9f520b53
 _all_ = ['open_memmap', 'create_memmap', 'on_disk', 'Items', 'itemify', 'Itemify', 'MemmapBlock', 'MemmapDL', 'TSDataLoaders', 'MemmapWriter', 'to_memmap',
-         'memmap_stats', 'describe', 'Windows', 'windows', 'feature_importance', 'step_importance', 'preds_to_memmap']
+         'memmap_stats', 'describe', 'Windows', 'windows', 'ClassificationInterpretation',
+         'feature_importance', 'step_importance', 'preds_to_memmap']
