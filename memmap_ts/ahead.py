@@ -77,7 +77,8 @@ class _Ahead:
             try: self.q.get_nowait() # make room: the thread may be waiting for it
             except queue.Empty: self.thread.join(.01)
 
-    def __del__(self): self.close() # an interrupt may come after the thread has started and before anyone has this object to close
+    def __del__(self):
+        if not self.stop.is_set(): self.close() # an interrupt may come after the thread has started and before anyone has this object to close
 
 def _work(steps, q, stop):
     try:

@@ -19,16 +19,20 @@ from .store import create_memmap
 
 # %% ../nbs/21_bench.ipynb #b468f968
 def _evict(fn):
-    "Drop `fn` from the page cache; the share of it that is gone, or None where nobody knows"
-    if not hasattr(os, 'posix_fadvise'): return None
+    "Drop `fn` from the page cache"
+    if not hasattr(os, 'posix_fadvise'): return
     with open(fn, 'rb') as f:
         os.fsync(f.fileno())
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        gone = 0
-        for o in np.random.default_rng().integers(0, os.path.getsize(fn), 200).tolist():
-            try: os.preadv(f.fileno(), [bytearray(1)], o, os.RWF_NOWAIT)
-            except OSError: gone += 1
-    return gone/200
+
+def _gone(fn):
+    "The share of `fn` that is not in the page cache; 0 where nobody knows. Looking brings some of it there"
+    if not hasattr(os, 'RWF_NOWAIT'): return 0
+    def gone(f, o):
+        try: os.preadv(f.fileno(), [bytearray(1)], o, os.RWF_NOWAIT)
+        except OSError: return True
+        return False
+    with open(fn, 'rb') as f: return float(np.mean([gone(f, o) for o in np.random.default_rng().integers(0, os.path.getsize(fn), 200).tolist()]))
 
 def _device_bytes(fn, what='read'):
     "Bytes read so far from the device that holds `fn`, or 'written' to it; None if that is not known"
@@ -77,29 +81,28 @@ def _warm(files):
     "Have `files` in the page cache, in the same pieces for every contender: what was read in another order lies in smaller ones"
     for fn in files:
         _evict(fn)
-        for _ in range(2):
-            with open(fn, 'rb') as f:
-                while f.read(2**24): pass
+        with open(fn, 'rb') as f:
+            while f.read(2**24): pass
 
 def _run(name, fn, sizes, secs, plan, step=0, device='cpu'):
-    "Figures of one contender for each (row, bs) of `sizes` and each (situation, epochs) of `plan`, each with a mapping of its own"
+    "Figures of one contender for each (situation, epochs) of `plan` and each (row, bs) of `sizes`, each with a mapping of its own"
     tiny,res = Path(fn).with_name('tiny.bin'),{}
-    for row,bs in sizes:
-        try:
-            np.zeros((256, row//4), 'f4').tofile(tiny)
-            if name in own_format: contenders[name](_array(fn, row), bs, device) # writes its files
-            else: next(iter(contenders[name](np.memmap(tiny, 'f4', 'r', 0, (256,1,row//4)), 8, device)())) # what is imported once is not set-up
-            for situation,n in plan:
-                files = _files(fn, name, row)
-                if situation=='cold': [_evict(f) for f in files]
-                else: _warm(files)
+    for situation,n in plan:
+        if situation!='cold' and name not in own_format: _warm([fn])
+        for row,bs in sizes:
+            try:
+                np.zeros((256, row//4), 'f4').tofile(tiny)
+                if name not in own_format: next(iter(contenders[name](np.memmap(tiny, 'f4', 'r', 0, (256,1,row//4)), 8, device)())) # what is imported once is not set-up
+                elif not _files(fn, name, row): contenders[name](_array(fn, row), bs, device) # writes its files
+                gc.collect() # what is mapped can't be evicted
+                if situation=='cold': [_evict(f) for f in _files(fn, name, row)]
+                elif name in own_format: _warm(_files(fn, name, row))
                 start,t = anon_memory() or 0,time.perf_counter()
                 epoch = contenders[name](_array(fn, row), bs, device)
                 setup = time.perf_counter()-t
                 res[f'{situation} {row}'] = [{**r, 'setup':setup} for r in _epochs(epoch, fn, row, secs, n, step, start)]
                 del epoch
-                gc.collect()
-        except Exception: print(f"{name}, rows of {row} B, failed: {traceback.format_exc(-1)}", file=sys.stderr) # the others go on
+            except Exception: print(f"{name}, rows of {row} B, failed: {traceback.format_exc(-1)}", file=sys.stderr) # the others go on
     return res
 
 def _limits(fn, row, bs, secs):
@@ -183,12 +186,12 @@ def _write(fn, gb):
 
 def _shuffled(fn, names, sizes, secs, cold, device, show):
     "Every contender, every size, cold and warm"
-    plan = [('cold',1)]*cold+[('warm',3)]
+    plan = [('cold',1)]*cold+[('warm',2)]
     got = {n: _child(name=n, fn=fn, sizes=sizes, secs=secs, plan=plan[-1:] if n=='tensor in memory' else plan, device=device) for n in progress_bar(names)}
     for row,bs in sizes:
         lim = _limits(fn, row, bs, secs)
         if device!='cpu': lim.update(_cuda_limits(fn, row, bs, secs, device))
-        for what,at,i in (('cold','cold',0), ('warm, first pass','warm',0), ('warm, steady','warm',2)):
+        for what,at,i in (('cold','cold',0), ('warm, first pass','warm',0), ('warm, steady','warm',1)):
             here = {n:r[f'{at} {row}'][i] for n,r in got.items() if f'{at} {row}' in r}
             for k,v in lim.items():
                 if here and (k.startswith('16'))==(what=='cold'): here[f'limit: {k}'] = dict(rate=v, MBs=v*row/1e6, bytes=None, peak=0, setup=0)
@@ -255,7 +258,7 @@ def _training(fn, device, epochs=2):
 def bench(
     gb:float=2, # Size of the file in GB; cold and limited figures mean more with more
     path:str='.', # Folder to write it to; it is removed at the end
-    secs:float=1, # Seconds an epoch may take at most
+    secs:float=.75, # Seconds an epoch may take at most
     plot:str='bench.png', # Where to save the plot
     only:str='', # Only situations with this in their name, e.g. "102 kB"
     device:str='cpu', # Where batches are to end; with 'cuda' a model is trained too
@@ -276,8 +279,8 @@ def bench(
     with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as tmp:
         fn = str(Path(tmp)/'X.npy')
         _write(fn, gb)
-        gone = _evict(fn)
-        cold = gone is not None and gone>.9
+        _evict(fn)
+        cold = _gone(fn)>.9
         print(f"{os.path.getsize(fn)/1e9:.1f} GB, {os.cpu_count()} processors; " + ('evicted before each cold run' if cold else "cold: not measured, the file can't be evicted from the page cache"))
         if missing := [n for n in optional if n not in names]: print(f"Not installed, so not compared: {', '.join(missing)}")
         print(f'\n{head}')

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
 from .cli import _room
-from .bench import _evict, _watched
+from .bench import _evict, _gone, _watched
 from .store import create_memmap, open_memmap
 
 # %% ../nbs/24_bench_stats.ipynb #82708d40
@@ -57,11 +57,12 @@ def bench_stats(
         def show(situation, runs):
             med = {n: sorted(r)[len(r)//2] for n,r in runs.items()}
             for n,(t,m) in med.items(): print(f"| {situation} | {n} | {t:.2f} | {size/t/1e9:.2f} | {t/med['memmap_stats'][0]:.2f} | {m/1e6:,.0f} |", flush=True)
-        runs = {'memmap_stats':[], 'cat':[]}
+        _evict(fn)
+        cold,runs = _gone(fn)>.9,{'memmap_stats':[], 'cat':[]}
         for _ in range(repeats):
             for n,r in runs.items():
-                gone = _evict(fn)
+                _evict(fn)
                 r.append(_cat(fn) if n=='cat' else _child(n, fn))
-        show('cold' if gone and gone>.9 else 'as it was (the file can not be evicted)', runs)
+        show('cold' if cold else 'as it was (the file can not be evicted)', runs)
         _cat(fn)
         show('warm', {n: [_child(n, fn) for _ in range(repeats)] for n in contenders})

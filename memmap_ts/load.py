@@ -128,7 +128,7 @@ def _cached_batch(self:MemmapDL, idxs):
     return apply(lambda x: x[at], self._cached)
 
 # %% ../nbs/04_load.ipynb #a46e14c5
-_hint_bytes = 2**25 # hinted ahead: 32 MB keep a disk busy; 4 to 64 batches
+_hint_bytes,_hint_rows = 2**25,2**12 # hinted ahead at most, but at least 4 batches: enough to keep a disk busy, little enough for the first batch to come soon
 
 @patch
 def create_batches(self:MemmapDL,
@@ -141,7 +141,7 @@ def create_batches(self:MemmapDL,
     cols,whole = _Columns(self),None
     readers = cols.readers()
     for r in readers: r.start()
-    ahead = min(max(_hint_bytes//max(sum(r.row for r in readers)*self.bs, 1), 4), 64)
+    ahead = max(min(_hint_bytes//max(sum(r.row for r in readers)*self.bs, 1), _hint_rows//self.bs), 4)
     steps = _steps(map(cols.rows, samps), cols.hint, cols.read, ahead)
     # a thread helps while the disk, or a GPU, works; if rows only need copying by the processors that also run the model, handing them over is all it would add
     if self.prefetch and (self._ring.pin or not all(r.warm for r in readers)): steps = _Ahead(steps, self.prefetch)
