@@ -59,4 +59,4 @@ def _as_part(X, idxs):
 def _which(X):
     "Arrays of integers that say which windows of which series `X` has"
     s,o = X.starts,X.stretch
-    return [np.array([len(s.n),s.stride,len(o.vars)]), s.first, s.n, o.vars, o.steps]
+    return [np.array([len(s.n),s.stride,len(o.vars),len(o.steps)]), s.first, s.n, o.vars, o.steps]

@@ -80,18 +80,21 @@ def _frames(src, n, by, sample_col, need, columns, ascending, tell):
     return frames if _is_frame(src) else (df.sort_values(by, ascending=ascending, kind='stable') for df in frames)
 
 # %% ../nbs/12_frames.ipynb #b02b35fa
-def _count(df, sample_col, feat_col, usual=None):
-    "Number of samples in `df`, which holds whole samples, of `usual` rows each if that is known"
-    if sample_col is None: return len(df)
+def _count(df, sample_col, feat_col, usual=None, feats=None):
+    "Number of samples in `df`, which holds whole samples, of `usual` rows each for the variables `feats`, if these are known; and those"
+    import pandas as pd
+    if sample_col is None: return len(df),usual,feats
     counts = df[sample_col].value_counts(sort=False)
+    counts = counts[counts>0] # a categorical column counts labels that are in other parts
+    if not len(counts): return 0,usual,feats
     usual = usual or counts.mode().max()
     odd = counts[counts!=usual]
     if len(odd): raise ValueError(f"sample {odd.index[0]} has {odd.iloc[0]} rows, others have {usual}: all samples need the same number (add the rows that are missing, or leave the sample out)")
-    if feat_col is not None and len(counts):
+    if feat_col is not None:
         f = df[feat_col].to_numpy()
-        feats = np.unique(f)
-        if counts.iloc[0]%len(feats) or (f.reshape(len(counts), len(feats), -1)!=feats[:,None]).any(): raise ValueError(f"not every sample has rows for each of {list(feats)} in {feat_col!r}, the same number of each: add those that are missing")
-    return len(counts)
+        if feats is None: feats = pd.unique(f[:usual])
+        if usual%len(feats) or (f.reshape(len(counts), len(feats), -1)!=feats[:,None]).any(): raise ValueError(f"not every sample has rows for each of {list(feats)} in {feat_col!r}, the same number of each: add those that are missing")
+    return len(counts),usual,feats
 
 def _of_sample(o, col):
     "The target of each sample, from the values `o` (samples, rows of a sample) of column `col`, which are to be the same in all its rows"
@@ -103,7 +106,9 @@ def _of_sample(o, col):
 def _samples(df, n, feat_col, data_cols, target_col, steps_in_rows, y_func):
     "X and y of the `n` samples in `df`"
     x = df[data_cols].to_numpy()
-    if x.dtype==object: x = x.astype('float32')
+    if x.dtype==object: # columns of several types: what holds them all, so that a cast that loses digits is noticed where it is made
+        x,objects = np.array(x.tolist()).reshape(x.shape),x
+        if x.dtype.kind not in 'biuf': x = objects.astype('float32')
     if feat_col is not None: x = x.reshape(n, df[feat_col].nunique(), -1) if n else x.reshape(0, 1, len(data_cols))
     elif steps_in_rows: x = x.reshape(n, -1 if n else 1, len(data_cols)).swapaxes(1, 2)
     else: x = x.reshape(n, 1, -1 if n else len(data_cols))
@@ -136,12 +141,11 @@ def table_chunks(
     if feat_col is not None and sample_col is None: raise ValueError(f"feat_col={feat_col!r} needs a sample_col, too: which sample is a row of?")
     if y_func and (sample_col is None or not target_col): raise ValueError("y_func is for targets of several rows: pass sample_col and target_col, too")
     if sort_by and sample_col is None and not _is_frame(src): raise ValueError(f"sort_by={sort_by} would sort the samples of a file that is read a part at a time: sort the file")
-    by = [c for c in (sample_col,feat_col) if c is not None]+sort_by
+    by = list(dict.fromkeys([c for c in (sample_col,feat_col) if c is not None]+sort_by))
     named = [c for c in (sample_col,feat_col) if c is not None]+target_col+sort_by
     need = list(dict.fromkeys(data_cols+named))
-    usual = None
+    usual,feats = None,None
     for df in _frames(src, chunk_rows, by, sample_col, need, need if data_cols else None, ascending, tell):
         data_cols = data_cols or [c for c in df.columns if c not in named]
-        n = _count(df, sample_col, feat_col, usual)
-        usual = len(df)//n if n else None
+        n,usual,feats = _count(df, sample_col, feat_col, usual, feats)
         yield _samples(df, n, feat_col, data_cols, target_col, steps_in_rows, y_func)

@@ -24,7 +24,7 @@ from .targets import _chunks
 # %% ../nbs/08_learn.ipynb #be129742
 def _spoiled(x, part, method, by_step, seed):
     "`x` with the variables (or steps) `part` shuffled or NaN"
-    x = x.clone()
+    x = x.clone() if method!='ablation' or x.is_floating_point() else x.float() # NaN is a float
     at = (...,part) if by_step else (slice(None),part)
     if method=='ablation': x[at] = float('nan')
     else:
@@ -109,9 +109,8 @@ def _chart(df, what, metric_name, sign, figsize, title, xlabel):
     else: ax.axvline(0, color='black'); ax.invert_yaxis(); ax.set(title=title, xlabel=label)
 
 # %% ../nbs/08_learn.ipynb #f00930a6
-def _series_shape(learn):
-    "Number of variables and steps that a batch has before its transforms"
-    dl = learn.dls.valid
+def _series_shape(dl):
+    "Number of variables and steps that a batch of `dl` has before its transforms"
     x = dl.do_batch([0])[0]
     if not isinstance(x, torch.Tensor) or x.ndim!=3: raise ValueError("importance is that of the variables and steps of one series: this model has other inputs")
     return x.shape[1:]
@@ -138,11 +137,12 @@ def feature_importance(
 ): # `DataFrame` with the measure and its change, as tsai's
     "How much worse the model gets without each variable"
     _check_method(method)
-    n = _series_shape(learn)[0]
+    dl = _samples(learn, X, y, bs, partial_n, sel_classes, random_state)
+    n = _series_shape(dl)[0]
     names = list(feature_names) if feature_names is not None else [f'var_{i}' for i in range(n)]
     if len(names)!=n: raise ValueError(f"{len(names)} feature_names for {n} variables: pass one for each")
     metric_name,metric = _key_metric(learn, key_metric_idx)
-    values = _scores(learn, _samples(learn, X, y, bs, partial_n, sel_classes, random_state), [[i] for i in range(n)], method, False, metric, random_state)
+    values = _scores(learn, dl, [[i] for i in range(n)], method, False, metric, random_state)
     return _importance(learn, names, values, 'Feature', metric_name, method, show_chart, figsize, title, None, return_df, save_df_path)
 
 # %% ../nbs/08_learn.ipynb #80fcbb8a
@@ -167,12 +167,13 @@ def step_importance(
 ): # `DataFrame` with the measure and its change, as tsai's
     "How much worse the model gets without each step"
     _check_method(method)
-    n = _series_shape(learn)[1]
+    dl = _samples(learn, X, y, bs, partial_n, sel_classes, random_state)
+    n = _series_shape(dl)[1]
     parts = [list(range(max(0, i-n_steps), i)) for i in range(n, 0, -n_steps)][::-1]
     names = [str(p[0]) if n_steps==1 else f'{p[0]} to {p[-1]}' for p in parts] if step_names is None else list(step_names)
     if len(names)!=len(parts): raise ValueError(f"{len(names)} step_names for {len(parts)} groups of {n_steps} steps: pass one for each")
     metric_name,metric = _key_metric(learn, key_metric_idx)
-    values = _scores(learn, _samples(learn, X, y, bs, partial_n, sel_classes, random_state), parts, method, True, metric, random_state)
+    values = _scores(learn, dl, parts, method, True, metric, random_state)
     return _importance(learn, names, values, 'Step', metric_name, method, show_chart, figsize, title, xlabel, return_df, save_df_path)
 
 # %% ../nbs/08_learn.ipynb #a59f0d1c
@@ -233,7 +234,7 @@ def _check_same(learn, dl, act, w):
 
 def preds_to_memmap(
     learn, # Trained `Learner`, whose `dls` are from this package
-    X, # Samples, as `dls.test_dl` takes them: array, path or `Items`, a tuple for several inputs
+    X, # Samples: array, path or `Items`, a tuple for several inputs
     fn, # Path of the `.npy` file to make
     bs:int=None, # Size of batch, default that of validation
     dtype=None, # Of the file, default that of the predictions
@@ -242,7 +243,7 @@ def preds_to_memmap(
     progress:bool=True, # Show a progress bar?
 ) -> np.memmap: # The predictions, read only
     "Write the predictions for all of `X` to disk; goes on where an earlier run was stopped"
-    dl = learn.dls.test_dl(X, bs=bs)
+    dl = learn.dls.valid.new_dl(X, bs=bs or learn.dls.valid.bs)
     act = act or getcallable(learn.loss_func, 'activation')
     with MemmapWriter(fn, dtype, overwrite=overwrite, resume=True) as w:
         if w.rows>dl.n: raise ValueError(f"{w.rows:,} predictions of an earlier run for {dl.n:,} samples: it was about another X, so choose another name")

@@ -27,8 +27,10 @@ from .shapes import _Shapes
 # %% ../nbs/04_load.ipynb #b8eeb116
 _hints = {'shuffle_train':"use shuffle", 'inplace':"nothing is loaded, so leave it out", 'sort':"rows are announced to the system in any order, so leave it out",
           'vocab':"pass y_block=CategoryBlock(vocab=[…])"} # arguments of tsai's `get_ts_dls`
+_not_called = {'create_item','do_batch','sample'} # of fastai's loader
+_hints.update(dict.fromkeys(_not_called, "the rows of a batch are read at once, so nobody would call it. Change samples with after_item or before_batch, their order with a sampler"))
 
-_dl_args = {*inspect.signature(TfmdDL.__init__).parameters, *inspect.signature(DataLoader.__init__).parameters, *DataLoader._methods} - {'self','kwargs'}
+_dl_args = {*inspect.signature(TfmdDL.__init__).parameters, *inspect.signature(DataLoader.__init__).parameters, *DataLoader._methods} - _not_called - {'self','kwargs'}
 
 def _known(kwargs, known, who):
     "`TypeError` for a keyword argument that nobody would look at"
@@ -62,7 +64,7 @@ class MemmapDL(_Order, _Shapes, TfmdDL):
                 raise ValueError(f"{type(t).__name__} wants to load all of X for its statistics: pass use_single_batch=True to take them from one batch, by_sample=True, or the values themselves (`memmap_stats`). `TSDataLoaders.from_memmap` takes them from all training samples if nothing changes these before")
         if cache not in (None,'device'): raise ValueError(f"cache={cache!r}: choose 'device', or None to read from disk")
         if cache and num_workers: raise ValueError(f"cache='device' with num_workers={num_workers}: the samples are on the device already, so pass num_workers=0")
-        if not isinstance(bs, int): raise TypeError(f"bs={bs!r}: one number (validation has its own, val_bs)")
+        if not isinstance(bs, (int,np.integer)): raise TypeError(f"bs={bs!r}: one number (validation has its own, val_bs)")
         if bs<1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
         if isinstance(dataset, Items): dataset = Datasets(dataset, tfms=[[ItemGetter(k)] for k in range(len(dataset.arrays))])
         _share(dataset)
@@ -128,7 +130,7 @@ def _cached_batch(self:MemmapDL, idxs):
     return apply(lambda x: x[at], self._cached)
 
 # %% ../nbs/04_load.ipynb #a46e14c5
-_hint_bytes,_hint_rows = 2**25,2**12 # hinted ahead at most, but at least 4 batches: enough to keep a disk busy, little enough for the first batch to come soon
+_hint_bytes,_hint_rows = 2**25,2**11 # hinted ahead at most, but at least 4 batches: enough to keep a disk busy, little enough for the first batch to come soon
 
 @patch
 def create_batches(self:MemmapDL,
@@ -195,7 +197,7 @@ def new(self:MemmapDL,
         kwargs = merge({'seed':self.seed, 'prefetch':self.prefetch, 'cache':self.cache, 'sampler':self.sampler if keep else None}, kwargs)
     res = TfmdDL.new(self, dataset, cls, **kwargs)
     for k in ('_shapes','_row_shapes','_n_x','_dense'): setattr(res, k, getattr(self, k))
-    if isinstance(res, MemmapDL) and res.dataset is self.dataset: res._cached = self._cached
+    if isinstance(res, MemmapDL) and res.dataset is self.dataset and not {'after_item','before_batch'} & set(kwargs): res._cached = self._cached
     return res
 
 @patch

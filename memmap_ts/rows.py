@@ -6,11 +6,12 @@
 __all__ = ['CategorizeRows', 'RegressRows', 'OneHotRows', 'MultiCategorizeRows', 'EncodedRows', 'ForecastRows']
 
 # %% ../nbs/04_rows.ipynb #b9425490
+from contextlib import suppress
 import numpy as np
 import torch
 from fastcore.xtras import is_listy
 from fastai.data.transforms import Categorize, Category, CategoryMap, EncodedMultiCategorize, MultiCategorize, MultiCategory, OneHotEncode, RegressionSetup
-from fastai.torch_core import TensorCategory, TensorMultiCategory, TitledFloat, TitledTuple, one_hot_decode, tensor
+from fastai.torch_core import TensorCategory, TensorMultiCategory, TitledFloat, TitledTuple, one_hot_decode
 from .items import _plain
 
 # %% ../nbs/04_rows.ipynb #e5b224e7
@@ -22,15 +23,17 @@ def _categorize(f, rows):
         return TensorCategory(torch.tensor([f.vocab.o2i[o] for o in labels.tolist()], dtype=torch.long)[torch.from_numpy(at.reshape(rows.shape))])
     except KeyError: return None # one by one, fastai names the label it does not know
 
-def _regress(f, rows): return tensor(np.asarray(rows)).float()
+def _regress(f, rows): return torch.from_numpy(np.asarray(rows).astype('f4', copy=False)) # of any byte order
 def _one_hot(f, rows): return TensorMultiCategory(_regress(f, rows))
 
 # %% ../nbs/04_rows.ipynb #684c9128
 class CategorizeRows(Categorize):
     "`Categorize` that takes and gives back arrays of labels too"
     def encodes(self, o):
+        res = None
         if getattr(o, 'ndim', 0)>0: res = _categorize(self, np.asarray(o))
-        else: res = TensorCategory(self.vocab.o2i[o]) if o in self.vocab.o2i else None
+        else:
+            with suppress(KeyError): res = TensorCategory(self.vocab.o2i[o]) # a vocab with `add_na` has a number for labels it does not know
         if res is None: raise KeyError(f"Label {str(o)!r} was not included in the training dataset")
         return res
     def encodes_batch(self, rows): return _categorize(self, rows)

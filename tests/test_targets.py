@@ -172,3 +172,19 @@ def test_several_numbers():
     learn = ts_learner(TSDataLoaders.from_memmap(X, y, splits=splits, bs=10), 'FCNPlus', metrics=mae)
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
     assert learn.get_X_preds(X[:4])[0].shape==(4,3) and np.allclose(learn.get_preds()[1], y[30:], atol=1e-6)
+
+@pytest.mark.parametrize('dtype', ['>f4','>f8','f2',np.longdouble])
+@pytest.mark.parametrize('n', [(),(3,)])
+def test_numbers_of_any_type(dtype, n, saved):
+    "Byte order and precision of the file are its own affair"
+    t = np.random.default_rng(0).normal(size=(40,*n)).astype(dtype)
+    dls = TSDataLoaders.from_files(saved(X), saved(t, 't.npy'), splits=splits, bs=10)
+    xb,yb = next(iter(dls.valid))
+    assert yb.dtype==torch.float32 and yb.numpy().tolist()==t[30:].astype('f4').tolist()
+
+def test_labels_it_does_not_know():
+    "As fastai's: an error, or the number for those if there is one"
+    from fastai.data.transforms import Categorize
+    from memmap_ts.rows import CategorizeRows
+    for f in (CategorizeRows(['a','b'], add_na=True),Categorize(['a','b'], add_na=True)): assert f('z')==0 and f('b')==2
+    with pytest.raises(KeyError, match="'z' was not included"): CategorizeRows(['a','b'])('z')

@@ -148,3 +148,12 @@ def test_predictions_of_training_rows():
         dls = TSDataLoaders.from_memmap(np.arange(100, dtype='f4')[:,None,None], np.arange(100.), splits=(range(80),range(80,100)), **kw)
         p,t = Learner(dls, Same(), loss_func=torch.nn.MSELoss()).get_preds(ds_idx=0)
         assert p.tolist()==t.tolist()==list(range(80))
+
+def test_orders_of_a_subclass():
+    class Backwards(MemmapDL):
+        def shuffle_fn(self, idxs): return idxs[::-1]
+    assert torch.cat([b[0] for b in Backwards(itemify(np.arange(10)), bs=np.int64(4), shuffle=True)]).tolist()==list(range(10))[::-1]
+
+@pytest.mark.parametrize('name', ['create_item','do_batch','sample'])
+def test_what_would_not_be_called(name):
+    with pytest.raises(TypeError, match=f'{name}.*at once'): MemmapDL(itemify(np.arange(10)), **{name: lambda *a: 1/0})
