@@ -11,6 +11,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
+from queue import SimpleQueue
 import numpy as np
 import torch
 from fastprogress.fastprogress import progress_bar
@@ -127,7 +128,25 @@ def _block_shape(shape, size, lead=1):
         size = max(size//res[-1], 1)
     return res
 
-# %% ../nbs/06_scan.ipynb #5d4ec0e8
+# %% ../nbs/06_scan.ipynb #4cbc07b7
+def _aside(it):
+    "What generator `it` gives, run in a thread of its own; closed, it stops between two steps"
+    q,stop = SimpleQueue(),[]
+    def run():
+        try:
+            for o in it:
+                q.put((o,None))
+                if stop: return it.close()
+            q.put((None,StopIteration()))
+        except BaseException as e: q.put((None,e)) # raised where the next step is asked for
+    t = threading.Thread(target=run, daemon=True, name='memmap_ts')
+    t.start()
+    try:
+        while (res := q.get())[1] is None: yield res[0]
+    finally: stop.append(True); t.join()
+    if not isinstance(res[1], StopIteration): raise res[1]
+
+# %% ../nbs/06_scan.ipynb #b5fae26f
 _step = 2**25 # bytes for a thread to do at a time, and to hint at a time
 
 def _hint(r, rows):
@@ -190,14 +209,20 @@ def _scan(a, rows, keep, progress, cover=None):
             for at,st in f.result(): acc.add(at, *st)
 
     n = -(-prod(-(-n//k) for n,k in zip(shape, block))//per)
-    steps = progress_bar(todo(), total=n, leave=False) if progress and prod(shape)*a.itemsize>=2**28 else todo()
     threads = min(torch.get_num_threads(), 8, n)
-    with ThreadPoolExecutor(threads) as pool:
-        coming = deque()
-        for sls in steps:
-            coming.append(pool.submit(work, sls))
-            if len(coming)>threads+2: merge(coming.popleft())
-        for f in coming: merge(f)
+    def run():
+        with ThreadPoolExecutor(threads) as pool:
+            coming = deque()
+            for sls in todo():
+                coming.append(pool.submit(work, sls))
+                if len(coming)>threads+2: merge(coming.popleft())
+                yield
+            for f in coming: merge(f)
+
+    steps = _aside(run())
+    try:
+        for _ in progress_bar(steps, total=n, leave=False) if progress and prod(shape)*a.itemsize>=2**28 else steps: pass
+    finally: steps.close()
     return [x.transpose(np.argsort(order)) for x in acc.result()]
 
 # %% ../nbs/06_scan.ipynb #0d3d1df3
