@@ -26,13 +26,10 @@ def _evict(fn):
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 def _gone(fn):
-    "The share of `fn` that is not in the page cache; 0 where nobody knows. Looking brings some of it there"
-    if not hasattr(os, 'RWF_NOWAIT'): return 0
-    def gone(f, o):
-        try: os.preadv(f.fileno(), [bytearray(1)], o, os.RWF_NOWAIT)
-        except OSError: return True
-        return False
-    with open(fn, 'rb') as f: return float(np.mean([gone(f, o) for o in np.random.default_rng().integers(0, os.path.getsize(fn), 200).tolist()]))
+    "The share of `fn` that is not in the page cache; 0 where nobody knows"
+    from memmap_ts.read import RowReader
+    r = RowReader(np.memmap(fn, 'u1', 'r'))
+    return 1-r.cached(r._some(200), 200)
 
 def _device_bytes(fn, what='read'):
     "Bytes read so far from the device that holds `fn`, or 'written' to it; None if that is not known"
@@ -40,12 +37,12 @@ def _device_bytes(fn, what='read'):
     try: return int(Path(f'/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/stat').read_text().split()[dict(read=2, written=6)[what]])*512
     except (OSError,AttributeError): return None
 
-def _watched(f):
-    "Call `f`: the seconds it takes, and the most anonymous memory it adds, in bytes"
+def _watched(f, every=.02):
+    "Call `f`: the seconds it takes, and the most anonymous memory it adds, in bytes, looked at `every` so many seconds"
     start,peak,stop = anon_memory() or 0,0,threading.Event()
     def watch():
         nonlocal peak
-        while not stop.wait(.02): peak = max(peak, (anon_memory() or 0)-start)
+        while not stop.wait(every): peak = max(peak, (anon_memory() or 0)-start)
     watcher = threading.Thread(target=watch)
     watcher.start()
     t = time.perf_counter()
@@ -84,16 +81,22 @@ def _warm(files):
         with open(fn, 'rb') as f:
             while f.read(2**24): pass
 
+def _prepare(name, fn, row, bs, device):
+    "What is written, or imported, once is not set-up"
+    if name in own_format: contenders[name](_array(fn, row), bs, device) # writes its files
+    else:
+        tiny = Path(fn).with_name('tiny.bin')
+        np.zeros((256, row//4), 'f4').tofile(tiny)
+        next(iter(contenders[name](np.memmap(tiny, 'f4', 'r', 0, (256,1,row//4)), 8, device)()))
+
 def _run(name, fn, sizes, secs, plan, step=0, device='cpu'):
     "Figures of one contender for each (situation, epochs) of `plan` and each (row, bs) of `sizes`, each with a mapping of its own"
-    tiny,res = Path(fn).with_name('tiny.bin'),{}
-    for situation,n in plan:
+    res = {}
+    for k,(situation,n) in enumerate(plan):
         if situation!='cold' and name not in own_format: _warm([fn])
         for row,bs in sizes:
             try:
-                np.zeros((256, row//4), 'f4').tofile(tiny)
-                if name not in own_format: next(iter(contenders[name](np.memmap(tiny, 'f4', 'r', 0, (256,1,row//4)), 8, device)())) # what is imported once is not set-up
-                elif not _files(fn, name, row): contenders[name](_array(fn, row), bs, device) # writes its files
+                if k==0: _prepare(name, fn, row, bs, device)
                 gc.collect() # what is mapped can't be evicted
                 if situation=='cold': [_evict(f) for f in _files(fn, name, row)]
                 elif name in own_format: _warm(_files(fn, name, row))

@@ -113,24 +113,26 @@ def _show_result(ctx, sample, pred, more=''):
     if isinstance(pred, np.ndarray): _Steps(sample[-1]).show(ctx); _Steps(pred).show(ctx, ':')
 
 # %% ../nbs/03_block.ipynb #ac0236d3
+def _grid(n, nrows, ncols, figsize, height, **kwargs):
+    "Axes for `n` samples, by default of 5 × `height` inches each"
+    ncols = min(ncols, n)
+    return get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*height), **kwargs)
+
 @dispatch.multi((TSTensor, object, object), (SeriesTuple, object, object))
 def show_batch(x, y, samples, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
     n = min(len(samples), max_n)
-    ncols = min(ncols, n)
-    if ctxs is None: ctxs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*3.2), **kwargs)
+    if ctxs is None: ctxs = _grid(n, nrows, ncols, figsize, 3.2, **kwargs)
     samples = samples.map(lambda s: tuple(_Steps(o) if type(o) is np.ndarray else _rounded(o) for o in s))
     return get_show_batch_func(object)(x, y, samples, ctxs=ctxs, max_n=n)
 
 @dispatch.multi((TSTensor, object, object, object), (SeriesTuple, object, object, object))
 def show_results(x, y, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
     n = min(len(samples), max_n)
-    ncols = min(ncols, n)
-    if ctxs is None: ctxs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*3.5), **kwargs)
+    if ctxs is None: ctxs = _grid(n, nrows, ncols, figsize, 3.5, **kwargs)
     for ctx,sample,out in zip(ctxs, samples, outs): _show_result(ctx, sample, out[0])
     return ctxs
 
 @dispatch.multi((TSTensor, object, object, object, object, object), (SeriesTuple, object, object, object, object, object))
 def plot_top_losses(x, y, samples, outs, raws, losses, nrows=None, ncols=3, figsize=None, **kwargs):
-    n,ncols = len(samples),min(ncols, len(samples))
-    axs = get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, -(-n//ncols)*3.5), **kwargs)
+    axs = _grid(len(samples), nrows, ncols, figsize, 3.5, **kwargs)
     for ax,sample,out,loss in zip(axs, samples, outs, losses): _show_result(ax, sample, out[0], f'\nLoss: {loss.item():.2f}')

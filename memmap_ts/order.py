@@ -25,7 +25,7 @@ def _permutation(self:_Order, n):
 def get_idxs(self:_Order):
     "Positions in the order of the coming epoch"
     if self.sampler is not None: return self._sampled()
-    if self.shuffle and 'shuffle_fn' not in vars(self) and type(self).shuffle_fn is _Order.shuffle_fn: return self._permutation(self.n)
+    if self.shuffle and getattr(self.shuffle_fn, '__func__', None) is _Order.shuffle_fn: return self._permutation(self.n)
     idxs = np.arange(self.n, dtype='int32' if self.n<2**31 else 'int64')
     return self.shuffle_fn(idxs) if self.shuffle else idxs
 

@@ -1,9 +1,8 @@
 "The benchmark's command, on a small file"
-import shutil, subprocess, sysconfig
+from shell import run
 
 def test_bench(tmp_path):
-    exe = shutil.which('memmap_ts_bench', path=sysconfig.get_path('scripts'))
-    r = subprocess.run([exe, '--gb', '0.1', '--secs', '0.2', '--only', 'rows of 4 kB', '--path', str(tmp_path), '--plot', str(tmp_path/'b.png')], capture_output=True, text=True, timeout=900)
+    r = run('bench', '--gb', .1, '--secs', .2, '--only', 'rows of 4 kB', '--path', tmp_path, '--plot', tmp_path/'b.png')
     assert r.returncode==0 and 'failed' not in r.stderr, r.stderr
     table = [[c.strip() for c in l.strip('|').split('|')] for l in r.stdout.splitlines() if l.startswith('| rows')]
     warm = {c[1]:c for c in table if c[0].endswith('steady')}

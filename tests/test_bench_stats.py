@@ -1,11 +1,11 @@
 "The command of the benchmark of statistics, on a small array"
-import shutil, subprocess, sysconfig, pytest
+import shutil, pytest
+from shell import run
 from memmap_ts.bench_stats import contenders
 
 @pytest.mark.skipif(shutil.which('cat') is None, reason='needs cat')
 def test_bench_stats(tmp_path):
-    exe = shutil.which('memmap_ts_bench_stats', path=sysconfig.get_path('scripts'))
-    r = subprocess.run([exe, '--gb', '0.05', '--repeats', '1', '--path', str(tmp_path)], capture_output=True, text=True, timeout=900)
+    r = run('bench_stats', '--gb', .05, '--repeats', 1, '--path', tmp_path)
     assert r.returncode==0, r.stderr
     table = [[c.strip() for c in l.split('|')[1:-1]] for l in r.stdout.splitlines() if l.startswith('| ') and 'situation' not in l]
     warm = {c[1]:c for c in table if c[0]=='warm'}

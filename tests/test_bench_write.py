@@ -1,10 +1,10 @@
 "The command of the writing benchmark, on a small array"
-import shutil, subprocess, sysconfig, pytest
+import shutil, pytest
+from shell import run
 
 @pytest.mark.skipif(shutil.which('dd') is None, reason='needs dd')
 def test_bench_write(tmp_path):
-    exe = shutil.which('memmap_ts_bench_write', path=sysconfig.get_path('scripts'))
-    r = subprocess.run([exe, '--gb', '0.05', '--repeat', '1', '--path', str(tmp_path)], capture_output=True, text=True, timeout=900)
+    r = run('bench_write', '--gb', .05, '--repeat', 1, '--path', tmp_path)
     assert r.returncode==0, r.stderr
     table = {c[1].strip():c for l in r.stdout.splitlines() if l.startswith('| ') for c in [l.split('|')]}
     assert {'dd conv=fsync','MemmapWriter','tsai create_array + assign_in_chunks',"the tutorial's way"} <= set(table)

@@ -1,10 +1,11 @@
 "The command `memmap_ts_convert`"
-import os, shutil, signal, subprocess, sysconfig, time, numpy as np, pandas as pd, pytest
+import os, signal, subprocess, time, numpy as np, pandas as pd, pytest
+from functools import partial
+import shell
 from memmap_ts.store import create_memmap
 
 X = np.random.default_rng(0).normal(size=(50,2,6)).astype('float32')
-def command(*args): return [shutil.which('memmap_ts_convert', path=sysconfig.get_path('scripts')), *map(str, args)]
-def run(*args, cwd=None): return subprocess.run(command(*args), capture_output=True, text=True, timeout=300, cwd=cwd)
+run = partial(shell.run, 'convert', timeout=300)
 def ok(r): assert r.returncode==0 and not r.stderr, r.stderr; return r
 
 def test_help():
@@ -55,7 +56,7 @@ def test_bad_input(tmp_path):
 @pytest.mark.skipif(os.name!='posix', reason='needs POSIX signals')
 def test_ctrl_c(tmp_path):
     create_memmap(tmp_path/'a.npy', (2_000_000,100), 'f4')
-    p = subprocess.Popen(command(tmp_path/'a.npy', tmp_path/'X.npy', '--dtype', 'f8', '--rows', '1000'), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen(shell.command('convert', tmp_path/'a.npy', tmp_path/'X.npy', '--dtype', 'f8', '--rows', '1000'), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path/'X.npy.part').exists() and p.poll() is None: time.sleep(.01)
     time.sleep(.1)
     p.send_signal(signal.SIGINT)

@@ -1,10 +1,9 @@
 "The command of the README"
-import re, shutil, subprocess, sys, sysconfig
-from pathlib import Path
+import re, sys
+from functools import partial
+import shell
 
-def run(*args):
-    exe = shutil.which('memmap_ts_demo', path=sysconfig.get_path('scripts'))
-    return subprocess.run([exe, *args], capture_output=True, text=True, timeout=900)
+run = partial(shell.run, 'demo')
 
 def test_real_data(tmp_path):
     r = run('--path', str(tmp_path))

@@ -1,10 +1,11 @@
 "Looking at arrays, and the commands for files"
-import os, shutil, signal, subprocess, sys, sysconfig, time, numpy as np, pytest
+import os, signal, subprocess, sys, time, numpy as np, pytest
+from functools import partial
+import shell
 from memmap_ts.all import *
 from memmap_ts.describe import describe, _facts, _share_cached
 
-def command(cmd): return [shutil.which(f'memmap_ts_{cmd}', path=sysconfig.get_path('scripts'))]
-def run(cmd, *args): return subprocess.run([*command(cmd), *map(str, args)], capture_output=True, text=True, timeout=300)
+run = partial(shell.run, timeout=300)
 
 def test_describe(data):
     d = describe(*data, seed=0)
@@ -57,7 +58,7 @@ def test_ctrl_c(tmp_path):
     "Nothing is left behind"
     fn = tmp_path/'X.npy'
     create_memmap(fn, (2_000_000,50,512)); os.utime(fn, ns=(0,10**18))
-    p = subprocess.Popen([*command('stats'), str(fn)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen(shell.command('stats', fn), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while p.poll() is None and open(f'/proc/{p.pid}/maps').read().count(str(fn))<2: time.sleep(.1) # the array's mapping and the reader's
     time.sleep(.5)
     p.send_signal(signal.SIGINT)

@@ -1,6 +1,6 @@
 "Each task in constant memory: 2 GB on disk, what this process holds while some batches are made, or a pass over 250 MB that is not to be loaded"
 import matplotlib; matplotlib.use('agg')
-import gc, itertools, json, os, subprocess, sys, threading, time, traceback, numpy as np, pytest, torch
+import gc, itertools, json, os, subprocess, sys, traceback, numpy as np, pytest, torch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from torch import nn
@@ -18,7 +18,7 @@ from tsai.inference import * # get_X_preds
 from tsai.learner import ts_learner
 from memmap_ts import learn
 from memmap_ts.all import *
-from memmap_ts.cli import anon_memory
+from memmap_ts.bench import _watched
 
 V = 12_500 # rows of 20,480 bytes to validate on
 tasks = {}
@@ -184,15 +184,7 @@ def growth(f, X):
     "Bytes that `f(X)` holds at most, beyond what it needs for a small array"
     f(np.zeros((500,*X.shape[1:]), 'float32'))
     gc.collect()
-    start,peak,stop = anon_memory(),0,threading.Event()
-    def watch():
-        nonlocal peak
-        while not stop.wait(.002): peak = max(peak, anon_memory())
-    t = threading.Thread(target=watch)
-    t.start()
-    try: f(X)
-    finally: stop.set(); t.join()
-    return peak-start
+    return _watched(lambda: f(X), .002)[1]
 
 def serve(fn):
     "Answer each name of a task with its growth, measured in a process of its own"

@@ -197,9 +197,9 @@ def test_two_series():
 @pytest.mark.parametrize('shape,first', [((100_000_000,),1), ((4,25_000_000),0)])
 def test_memory(shape, first, tmp_path):
     (tmp_path/'run.py').write_text(textwrap.dedent('''
-        import sys, threading, time, numpy as np
+        import sys, numpy as np
         from memmap_ts.all import *
-        from memmap_ts.cli import anon_memory
+        from memmap_ts.bench import _watched
         from tsai.data.preprocessing import TSRobustScale, TSStandardize
         def go(a, n):
             W,_ = windows(a, n, seq_first=sys.argv[2]=='1' or a.ndim==1)
@@ -207,10 +207,7 @@ def test_memory(shape, first, tmp_path):
                 for t in (TSStandardize(by_var=True), TSRobustScale()): TSDataLoaders.from_memmap(W, splits=splits, batch_tfms=t)
             memmap_stats(W, range(10**5), by=('var','step'), progress=False)
         go(np.ones(2*10**5, 'f4'), 96)
-        start,peak = anon_memory(),0
-        t = threading.Thread(target=go, args=(open_memmap(sys.argv[1]),96)); t.start()
-        while t.is_alive(): peak = max(peak, anon_memory()-start); time.sleep(.005)
-        print(f'peak {peak}')'''))
+        print('peak', _watched(lambda: go(open_memmap(sys.argv[1]), 96), .005)[1])'''))
     a = create_memmap(tmp_path/'X.npy', shape)
     assert a.nbytes>=4e8
     r = subprocess.run([sys.executable, tmp_path/'run.py', tmp_path/'X.npy', str(first)], capture_output=True, text=True, timeout=900)

@@ -201,8 +201,8 @@ def test_bad_tables(tmp_path):
 # ---- memory
 
 code = '''
-    import os, sys, threading, time, numpy as np
-    from memmap_ts.cli import anon_memory
+    import os, sys, numpy as np
+    from memmap_ts.bench import _watched
     from memmap_ts.write import to_memmap
     what,d = sys.argv[1:]
     block = np.random.default_rng(0).standard_normal((100,50,512)).astype('f4')
@@ -219,14 +219,10 @@ code = '''
     if kw: to_memmap(f'{d}/small.{what}', d+'/small.npy', progress=False, **kw)
     to_memmap([block], d+'/warm.npy', progress=False) # what is loaded once, whatever the data
     source()
-    start,peak,stop = anon_memory(),0,False
-    def watch():
-        global peak
-        while not stop: peak = max(peak, anon_memory()-start); time.sleep(.005)
-    t = threading.Thread(target=watch); t.start()
-    a = to_memmap(source(), d+'/out.npy', dtype='f8' if what=='memmap' else None, progress=False, **kw)
-    stop = True; t.join()
-    print(peak, sum(o.nbytes for o in a) if kw else a.nbytes)
+    def write():
+        global a
+        a = to_memmap(source(), d+'/out.npy', dtype='f8' if what=='memmap' else None, progress=False, **kw)
+    print(_watched(write, .005)[1], sum(o.nbytes for o in a) if kw else a.nbytes)
 '''
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells anonymous memory (RssAnon)')

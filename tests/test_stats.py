@@ -136,15 +136,12 @@ def test_same_digits_each_time(monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells anonymous memory (RssAnon)')
 def test_memory(tmp_path):
     (tmp_path/'run.py').write_text(textwrap.dedent('''
-        import sys, threading, time, numpy as np
+        import sys, numpy as np
         from memmap_ts.all import *
-        from memmap_ts.stats import memmap_stats
-        from memmap_ts.cli import anon_memory
+        from memmap_ts.bench import _watched
         memmap_stats(np.ones((10,2,3)))
-        X,start,peak = create_memmap(sys.argv[1], (5000,50,512)),anon_memory(),0
-        t = threading.Thread(target=lambda: [memmap_stats(X, idxs, by, progress=False) for idxs in (None,np.arange(0,5000,3)) for by in ('var',('var','step'))]); t.start()
-        while t.is_alive(): peak = max(peak, anon_memory()-start); time.sleep(.005)
-        print(peak)'''))
+        X = create_memmap(sys.argv[1], (5000,50,512))
+        print(_watched(lambda: [memmap_stats(X, idxs, by, progress=False) for idxs in (None,np.arange(0,5000,3)) for by in ('var',('var','step'))], .005)[1])'''))
     r = subprocess.run([sys.executable, tmp_path/'run.py', tmp_path/'X.npy'], capture_output=True, text=True)
     assert r.returncode==0, r.stderr
     assert int(r.stdout) < 200e6
