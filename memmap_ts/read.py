@@ -252,6 +252,11 @@ def check(self:RowReader):
         raise OSError(f"{self.fn} was truncated while it was read: {os.fstat(self.fd).st_size:,} bytes, {self.off+self.a.nbytes:,} before. Write or copy it again")
 
 @patch
+def _short(self:RowReader):
+    self.check()
+    raise OSError(f"{self.fn}: a read came short, and the file has its size: read it again")
+
+@patch
 def _pread(self:RowReader, idxs, out):
     "Read rows from the file into `out`; False where that can't be done"
     if self.fd is None or not _calls or not (reads := _Reads.take()): return False
@@ -259,9 +264,7 @@ def _pread(self:RowReader, idxs, out):
     except OSError: return False # a file system that does not offer it
     reads.free.append(reads) # not after an interrupt: then some may still be under way
     if (bad := got<0).any(): raise OSError(int(-got[bad][0]), os.strerror(int(-got[bad][0])), self.fn)
-    if (got<self.row).any():
-        self.check()
-        raise OSError(f"{self.fn}: a read came short, and the file has its size: read it again")
+    if (got<self.row).any(): self._short()
     return True
 
 @patch
@@ -275,3 +278,15 @@ def read(self:RowReader, idxs, out):
         self.tensor, 0, torch.from_numpy(np.ascontiguousarray(idxs, 'int64')), out=torch.from_numpy(words))
     else: np.take(self.words, idxs, axis=0, out=words, mode='clip')
     return out
+
+@patch
+def read_bytes(self:RowReader, at, out):
+    "Fill `out` from offset `at` of the array in the file; False where that can't be done"
+    if self.fd is None or not hasattr(os, 'preadv'): return False
+    left,at = memoryview(out.reshape(-1).view('u1')),self.off+at
+    while left:
+        try: n = os.preadv(self.fd, [left], at)
+        except OSError as e: raise OSError(e.errno, e.strerror, self.fn) from e
+        if not n: self._short()
+        left,at = left[n:],at+n
+    return True

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 import numpy as np
 import torch
 from fastprogress.fastprogress import progress_bar
+from .store import _addr
 from .read import RowReader, _is_run
 
 # %% ../nbs/06_scan.ipynb #3b9bf265
@@ -54,10 +55,14 @@ def _subtract(x, m):
 # %% ../nbs/06_scan.ipynb #513db94a
 _mine = threading.local()
 
+def _mem(name, shape, dtype):
+    "An array in memory that each thread uses again and again: new memory costs more than the sums"
+    size = prod(shape)*np.dtype(dtype).itemsize
+    if len(vars(_mine).get(name, b''))<size: setattr(_mine, name, np.empty(size, 'u1'))
+    return getattr(_mine, name)[:size].view(dtype).reshape(shape)
+
 def _f8(p):
-    "`p` as float64, in memory that each thread uses again and again: new memory costs more than the sums"
-    if getattr(_mine, 'mem', np.empty(0)).size<p.size: _mine.mem = np.empty(p.size)
-    d = _mine.mem[:p.size].reshape(p.shape)
+    d = _mem('f8', p.shape, 'f8')
     np.copyto(d, p)
     return d
 
@@ -156,12 +161,17 @@ def _hint(r, rows):
     if r.row>=2**15 or span>4*len(rows): r.hint(np.asarray(rows))
     else: r._willneed(np.array([r.off+int(rows[0])*r.row]), span*r.row)
 
-def _get(a, sl, ax, rows):
-    "Block `sl` of `rows` of `a`, whose samples are on axis `ax`"
-    if rows is None: return a[sl]
-    at = rows[sl[ax]]
-    if len(at)==1 or _is_run(at): at = slice(int(at[0]), int(at[-1])+1)
-    return a[(*sl[:ax], at, *sl[ax+1:])]
+def _get(r, sl, ax, rows):
+    "Block `sl` of `rows` of the array of reader `r`, whose samples are on axis `ax`: read from the file where that can be done"
+    at,rest = sl[ax] if rows is None else rows[sl[ax]],sl[ax+1:]
+    if rows is not None and (len(at)==1 or _is_run(at)): at = slice(int(at[0]), int(at[-1])+1)
+    if isinstance(at, slice):
+        p = r.a[(*sl[:ax], at, *rest)]
+        if p.flags.c_contiguous and r.read_bytes(_addr(p)-_addr(r.a), out := _mem('file', p.shape, p.dtype)): return out
+        return p
+    whole = ax==0 and all(o.stop-o.start==n for o,n in zip(rest, r.a.shape[1:]))
+    if whole and r._pread(at, out := _mem('file', (len(at),*r.a.shape[1:]), r.a.dtype)): return out
+    return r.a[(*sl[:ax], at, *rest)]
 
 def _scan(a, rows, keep, progress, cover=None):
     "Statistics of `rows` (all if None) of `a`, one for each place on the axes in `keep`; `cover(i, j)` says how often each of rows `i` to `j` counts"
@@ -186,7 +196,7 @@ def _scan(a, rows, keep, progress, cover=None):
             for sl in sls:
                 w = cover and cover(sl[ax].start, sl[ax].stop)
                 if cover and not w.any(): continue
-                p = np.ascontiguousarray(_get(a, sl, ax, rows), dtype)
+                p = np.ascontiguousarray(_get(reader, sl, ax, rows), dtype)
                 if cover: p,w = (p,w) if w.all() else (p.compress(w, ax),w[w>0])
                 at = tuple(s if i in keep else slice(None) for i,s in enumerate(sl))
                 cell = tuple(s.start for s in at)
