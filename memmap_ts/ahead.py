@@ -35,14 +35,13 @@ class _Ring:
 
 # %% ../nbs/04_ahead.ipynb #11078a85
 def _steps(batches, hint, read, ahead):
-    "`read(b)` for each of `batches`, each hinted `ahead` batches before"
+    "`read(b, hint(b))` for each of `batches`, each hinted `ahead` batches before"
     batches,coming = iter(batches),collections.deque()
     while True:
         while len(coming)<=ahead and (b := next(batches, None)) is not None:
-            hint(b)
-            coming.append(b)
+            coming.append((b, hint(b)))
         if not coming: return
-        yield read(coming.popleft())
+        yield read(*coming.popleft())
 
 # %% ../nbs/04_ahead.ipynb #e81329ae
 _live = weakref.WeakSet() # threads to stop before the interpreter ends

@@ -46,10 +46,13 @@ class _Column:
 
     def readers(self): return [r for k in self.ks if (r := self.items._reader(k))]
 
-    def read(self, rows, empty=np.empty):
+    def hint(self, rows): return self.items._hint(self.ks, rows)
+
+    def read(self, rows, empty=np.empty, early=None):
         "The samples of `rows`, as far as they can be made of all at once: a tensor, or rows, and the number of transforms done"
-        if self.k is None: return list(zip(*(self.items._column(k, rows) for k in self.ks))),0
-        x = self.items._column(self.k, rows, empty)
+        xs = [self.items._column(k, rows, empty, o) for k,o in zip(self.ks, early or self.hint(rows))]
+        if self.k is None: return list(zip(*xs)),0
+        x = xs[0]
         for i,f in enumerate(self.fs):
             if f.split_idx is not None and f.split_idx!=self.split_idx: continue
             whole = 'encodes_batch' in vars(type(f)) # not one inherited: a subclass may have its own `encodes`
@@ -77,7 +80,8 @@ class _TupleColumn:
     @property
     def dtype(self): return tuple(p.dtype for p in self.parts)
     def readers(self): return [r for p in self.parts for r in p.readers()]
-    def read(self, rows, empty=np.empty): return [p.read(rows, empty) for p in self.parts],0
+    def hint(self, rows): return [p.hint(rows) for p in self.parts]
+    def read(self, rows, empty=np.empty, early=None): return [p.read(rows, empty, o) for p,o in zip(self.parts, early or self.hint(rows))],0
     def finish(self, x, i): return self.typ(p.stack(p.finish(*o)) for p,o in zip(self.parts, x))
     def stack(self, x): return x
 
@@ -104,11 +108,8 @@ class _Columns(list):
         got = {}
         return [got[id(c.items)] if id(c.items) in got else got.setdefault(id(c.items), c.items._abs(idxs)) for c in self]
 
-    def hint(self, rows):
-        for c,r in zip(self, rows):
-            for reader in c.readers(): reader.hint(r)
-
-    def read(self, rows): return [c.read(r, self.dl._ring.empty) for c,r in zip(self, rows)]
+    def hint(self, rows): return [c.hint(r) for c,r in zip(self, rows)]
+    def read(self, rows, early): return [c.read(r, self.dl._ring.empty, o) for c,r,o in zip(self, rows, early)]
 
 # %% ../nbs/04_columns.ipynb #118cfe33
 def _sample(x):

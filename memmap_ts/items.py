@@ -66,9 +66,8 @@ class Items:
     ) -> tuple: # An array in RAM of shape (len(idxs), …) for each array (a list for a list)
         "Rows `idxs` of all arrays, read at once"
         i = self._abs(as_idxs(idxs, len(self), 'item'))
-        for k in range(len(self.arrays)):
-            if r := self._reader(k): r.hint(i)
-        return tuple(self._column(k, i) for k in range(len(self.arrays)))
+        ks = range(len(self.arrays))
+        return tuple(self._column(k, i, early=o) for k,o in zip(ks, self._hint(ks, i)))
 
     def _reader(self, k):
         "The engine for array `k`, shared with all `Items` made from these; None for a list"
@@ -76,10 +75,16 @@ class Items:
         if k not in self._readers: self._readers[k] = RowReader(a) if isinstance(a, np.ndarray) else a.row_reader() if _is_array(a) else None
         return self._readers[k]
 
-    def _column(self, k, rows, empty=np.empty):
+    def _hint(self, ks, rows):
+        "Tell readers of arrays `ks` which rows come; for each what has them already, or None"
+        return [(r := self._reader(k)) and r.hint(rows) for k in ks]
+
+    def _column(self, k, rows, empty=np.empty, early=None):
         "Rows, by their number in the file, of array `k`, in what `empty(shape, dtype)` gives"
         a,r = self.arrays[k],self._reader(k)
-        return [a[i] for i in rows] if r is None else r.read(rows, empty((len(rows), *a.shape[1:]), a.dtype))
+        if r is None: return [a[i] for i in rows]
+        out = empty((len(rows), *a.shape[1:]), a.dtype)
+        return out if early and early.into(out) else r.read(rows, out)
 
     def shuffle(self):
         "The same items in random order (seeded by `random.seed`)"

@@ -108,8 +108,7 @@ def do_batch(self:MemmapDL,
     "The batch of the samples at positions `b`, read here and now"
     cols = _Columns(self)
     rows = cols.rows(np.asarray(b))
-    cols.hint(rows)
-    xs = [c.finish(*r) for c,r in zip(cols, cols.read(rows))]
+    xs = [c.finish(*r) for c,r in zip(cols, cols.read(rows, cols.hint(rows)))]
     return self._finish(cols, xs, self._whole(xs))
 
 # %% ../nbs/04_load.ipynb #f9286192
@@ -130,7 +129,12 @@ def _cached_batch(self:MemmapDL, idxs):
     return apply(lambda x: x[at], self._cached)
 
 # %% ../nbs/04_load.ipynb #a46e14c5
-_hint_bytes,_hint_rows = 2**25,2**11 # hinted ahead at most, but at least 4 batches: enough to keep a disk busy, little enough for the first batch to come soon
+_hint_bytes,_hint_rows = 2**25,2**11
+
+def _lookahead(readers, bs):
+    "How many batches to hint ahead: enough to keep a disk busy, little enough for the first one to come soon. Direct reads need memory and a place among the system's: half as many"
+    n = min(_hint_bytes//max(sum(r.row for r in readers)*bs, 1), _hint_rows//bs)
+    return min(max(n//2, 2), 64) if any(r.direct for r in readers) else max(n, 4)
 
 @patch
 def create_batches(self:MemmapDL,
@@ -143,8 +147,7 @@ def create_batches(self:MemmapDL,
     cols,whole = _Columns(self),None
     readers = cols.readers()
     for r in readers: r.start()
-    ahead = max(min(_hint_bytes//max(sum(r.row for r in readers)*self.bs, 1), _hint_rows//self.bs), 4)
-    steps = _steps(map(cols.rows, samps), cols.hint, cols.read, ahead)
+    steps = _steps(map(cols.rows, samps), cols.hint, cols.read, _lookahead(readers, self.bs))
     # a thread helps while the disk, or a GPU, works; if rows only need copying by the processors that also run the model, handing them over is all it would add
     if self.prefetch and (self._ring.pin or not all(r.warm for r in readers)): steps = _Ahead(steps, self.prefetch)
     try:

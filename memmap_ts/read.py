@@ -6,7 +6,8 @@
 __all__ = ['as_idxs', 'idx_dtype', 'gather', 'RowReader']
 
 # %% ../nbs/01_read.ipynb #5f332c6b
-import ctypes, mmap, os, platform, sys, time, warnings, weakref
+import collections, ctypes, mmap, os, platform, sys, time, warnings, weakref
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 import numpy as np
@@ -82,14 +83,14 @@ class RowReader:
     ):
         self.a,self.n,self.pid = a.view(np.ndarray),len(a),os.getpid()
         self.row = a.dtype.itemsize*prod(a.shape[1:])
-        self.fd,self.map,self.src,self.warm = None,None,self.a,True
+        self.fd,self.map,self.src,self.warm,self.direct = None,None,self.a,True,None
         if not (a.flags.c_contiguous and a.flags.aligned and a.size) or a.dtype.hasobject: self.src = None # through `gather`
         elif (root := _root(a)) is not None: self._open(root)
         if self.src is not None: self._copies()
 
     def _open(self, root):
         "The file again, with a mapping of our own: advice given on it does not change the user's"
-        self.warm,self.fn = False,root.filename
+        self.warm,self.fn,self.fixed = False,root.filename,root.mode=='r'
         if root.filename is None or root.mode=='c' or not os.path.isfile(root.filename): return # 'c' may hold changes that no file has
         fd = os.open(root.filename, os.O_RDONLY|getattr(os, 'O_BINARY', 0))
         if not _same_file(_addr(root), fd): return os.close(fd)
@@ -171,8 +172,9 @@ def _willneed(self:RowReader, at, size):
 
 @patch
 def hint(self:RowReader, idxs):
-    "Ask the system to read rows `idxs` soon, those that are not in memory"
+    "Ask the system to read rows `idxs` soon, those that are not in memory; or start to read them, and return what has them `into` an array"
     if self.fd is None or not len(idxs): return
+    if self.direct and (res := self.direct.start(idxs)): return res
     missing = self._missing(idxs)
     if not len(missing): return
     if _is_run(idxs): self._willneed(np.array([self.off+int(idxs[0])*self.row]), len(idxs)*self.row)
@@ -195,15 +197,16 @@ def hint_bytes(self:RowReader, at, size):
 
 # %% ../nbs/01_read.ipynb #0912716f
 _calls = {'x86_64':(206,207,208,209), 'aarch64':(0,1,4,2)}.get(platform.machine()) if _libc else None # io_setup, io_destroy, io_getevents, io_submit
-_iocb  = np.dtype(dict(names=['fd','to','size','at'], formats=['u4','u8','u8','i8'], offsets=[20,24,32,40], itemsize=64)) # of linux/aio_abi.h; opcode 0 is pread
-_event = np.dtype(dict(names=['got'], formats=['i8'], offsets=[16], itemsize=32))
+_iocb  = np.dtype(dict(names=['k','fd','to','size','at'], formats=['u8','u4','u8','u8','i8'], offsets=[0,20,24,32,40], itemsize=64)) # of linux/aio_abi.h; opcode 0 is pread
+_event = np.dtype(dict(names=['k','got'], formats=['u8','i8'], offsets=[0,16], itemsize=32))
 
 class _Reads:
-    "Reads into memory, up to `n` in one system call"
+    "Up to `n` reads into memory, started by one system call"
     n,free = 256,[]
     def __init__(self):
         self.pid,self.ctx = os.getpid(),ctypes.c_ulong(0)
         self.cbs,self.events = np.zeros(self.n, _iocb),np.zeros(self.n, _event)
+        self.cbs['k'] = np.arange(self.n)
         self.at = _addr(self.cbs)+_iocb.itemsize*np.arange(self.n, dtype='u8')
         self._call(0, self.n, ctypes.byref(self.ctx))
         weakref.finalize(self, self._end, self.ctx.value, self.pid).atexit = False
@@ -227,23 +230,94 @@ class _Reads:
         try: return cls()
         except OSError: return None
 
-    def read(self, fd, at, to, size):
-        "`size` bytes of file `fd` from each of offsets `at` to addresses `to`; the bytes got of each"
-        got = np.empty(len(at), 'i8')
-        for i in range(0, len(at), self.n):
-            k = len(at[i:i+self.n])
-            for f,v in (('fd',fd),('size',size),('at',at[i:i+k]),('to',to[i:i+k])): self.cbs[f][:k] = v
-            done = 0
-            while done<k: done += self._call(3, self.ctx, k-done, ctypes.c_void_p(_addr(self.at)+8*done))
-            self._call(2, self.ctx, k, k, ctypes.c_void_p(_addr(self.events)), None)
-            got[i:i+k] = self.events['got'][:k]
+    def start(self, fd, at, to, size):
+        "Start to read `size` bytes of file `fd` from each of offsets `at` to addresses `to`"
+        self.k,done = len(at),0
+        for f,v in (('fd',fd),('size',size),('at',at),('to',to)): self.cbs[f][:self.k] = v
+        while done<self.k: done += self._call(3, self.ctx, self.k-done, ctypes.c_void_p(_addr(self.at)+8*done))
+
+    def wait(self):
+        "The bytes got by each; negative for an error"
+        self._call(2, self.ctx, self.k, self.k, ctypes.c_void_p(_addr(self.events)), None)
+        got,events = np.empty(self.k, 'i8'),self.events[:self.k]
+        got[events['k']] = events['got']
+        self.free.append(self) # not after an interrupt: then some may still be under way
         return got
 
+    @classmethod
+    def start_all(cls, fd, at, to, size):
+        "All of these reads, or None where that can't be done"
+        res = []
+        for i in range(0, len(at), cls.n):
+            if not (r := cls.take()): return None
+            try: r.start(fd, at[i:i+cls.n], to[i:i+cls.n], size if np.isscalar(size) else size[i:i+cls.n])
+            except OSError: return None # a file system that does not offer it
+            res.append(r)
+        return res
+
 # %% ../nbs/01_read.ipynb #cd017b2f
+def _free():
+    "Bytes of memory to be had: what is free, or may be freed, on this machine and in this container; 0 where nobody knows"
+    room = []
+    try: room.append(int(Path('/proc/meminfo').read_text().split('MemAvailable:')[1].split()[0])*1024)
+    except (OSError,IndexError): return 0
+    try: groups = [l.split(':', 2)[1:] for l in Path('/proc/self/cgroup').read_text().splitlines()]
+    except OSError: groups = []
+    for kind,path in groups:
+        if kind not in ('','memory'): continue
+        root,fn = (Path('/sys/fs/cgroup/memory'),'memory.limit_in_bytes') if kind else (Path('/sys/fs/cgroup'),'memory.max')
+        here = Path(path.lstrip('/'))
+        for o in (here,*here.parents): # a limit of what it is part of is one too
+            with suppress(OSError,ValueError): room.append(int((root/o/fn).read_text())) # 'max' is no number
+    return min(room)
+
+# %% ../nbs/01_read.ipynb #31898158
+_block = 4096 # direct reads start and end at multiples of this
+
+class _Direct:
+    "Reads rows of the array of reader `r` past the page cache"
+    most = 2**24 # bytes of a batch: several are under way
+    def __init__(self, r):
+        self.off,self.row,self.pid,self.works,self.free = r.off,r.row,os.getpid(),True,collections.deque()
+        self.slot = -(-(self.row+_block-1)//_block)*_block
+        self.fd = os.open(f'/proc/self/fd/{r.fd}', os.O_RDONLY|os.O_DIRECT)
+        weakref.finalize(self, os.close, self.fd)
+
+    def start(self, idxs):
+        "Start to read rows `idxs`: what has them, or None where that can't be done"
+        if not self.works or len(idxs)*self.slot>self.most or self.pid!=os.getpid(): return
+        try: mem = self.free.pop()
+        except IndexError: mem = mmap.mmap(-1, len(idxs)*self.slot, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
+        if len(mem)<len(idxs)*self.slot: return self.start(idxs) # of a last batch that was smaller
+        at = self.off+idxs.astype('i8')*self.row
+        first = at//_block*_block
+        to = _addr(np.frombuffer(mem, 'u1'))+self.slot*np.arange(len(idxs), dtype='u8')
+        if reads := _Reads.start_all(self.fd, first, to, -(-(at+self.row)//_block)*_block-first): return _Early(self, reads, mem, at-first)
+
+class _Early:
+    "Rows on their way into memory"
+    def __init__(self, direct, reads, mem, skip): self.direct,self.reads,self.mem,self.skip = direct,reads,mem,skip
+
+    def into(self, out):
+        "Wait for the rows and copy them to `out`; False if some did not come"
+        d,skip,src = self.direct,self.skip,np.frombuffer(self.mem, 'u1')
+        got = np.concatenate([r.wait() for r in self.reads])
+        if (got<skip+d.row).any(): d.works = False; return False # the way through the page cache tells what is wrong
+        dst = out.reshape(-1).view('u1').reshape(-1, d.row)
+        if (skip==skip[0]).all(): dst[:] = src[:len(skip)*d.slot].reshape(-1, d.slot)[:,skip[0]:skip[0]+d.row]
+        else:
+            for o,i in zip(dst, (skip+d.slot*np.arange(len(skip))).tolist()): o[:] = src[i:i+d.row]
+        d.free.append(self.mem) # not if nobody waited for the reads: some may still be under way
+        return True
+
+# %% ../nbs/01_read.ipynb #56192fdc
 @patch
 def start(self:RowReader):
-    "Before an epoch: find out whether the array is in memory"
-    if self.fd is not None: self.warm = self.cached(self._some(256), 256)>.9
+    "Before an epoch: find out whether the array is in memory, and whether it could be"
+    if self.fd is None: return
+    self.warm,self.direct = self.cached(self._some(256), 256)>.9,None
+    if self.warm or not self.fixed or not _calls or self.a.nbytes<2*_free(): return
+    with suppress(OSError): self.direct = _Direct(self) # a file system without
 
 @patch
 def check(self:RowReader):
@@ -259,12 +333,13 @@ def _short(self:RowReader):
 @patch
 def _pread(self:RowReader, idxs, out):
     "Read rows from the file into `out`; False where that can't be done"
-    if self.fd is None or not _calls or not (reads := _Reads.take()): return False
-    try: got = reads.read(self.fd, self.off+idxs.astype('i8')*self.row, _addr(out)+self.row*np.arange(len(idxs), dtype='u8'), self.row)
-    except OSError: return False # a file system that does not offer it
-    reads.free.append(reads) # not after an interrupt: then some may still be under way
-    if (bad := got<0).any(): raise OSError(int(-got[bad][0]), os.strerror(int(-got[bad][0])), self.fn)
-    if (got<self.row).any(): self._short()
+    if self.fd is None or not _calls: return False
+    at,to = self.off+idxs.astype('i8')*self.row,_addr(out)+self.row*np.arange(len(idxs), dtype='u8')
+    for i in range(0, len(at), _Reads.n): # for one after the other, as each is done when it has been started
+        if (reads := _Reads.start_all(self.fd, at[i:i+_Reads.n], to[i:i+_Reads.n], self.row)) is None: return False
+        got = reads[0].wait()
+        if (bad := got<0).any(): raise OSError(int(-got[bad][0]), os.strerror(int(-got[bad][0])), self.fn)
+        if (got<self.row).any(): self._short()
     return True
 
 @patch

@@ -7,11 +7,10 @@ __all__ = ['Series', 'Stretch', 'StretchReader']
 
 # %% ../nbs/06_series.ipynb #9642e88e
 import os, warnings
-from pathlib import Path
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
-from .read import RowReader, _page
+from .read import RowReader, _free, _page
 from .items import _array, _pack
 
 # %% ../nbs/06_series.ipynb #81ee7cfe
@@ -86,15 +85,7 @@ def _pieces(shape, strides, size):
 # %% ../nbs/06_series.ipynb #06d1676a
 _sweep = 2**24 # bytes, with each batch
 
-def _fits(size):
-    "Is there room in memory for a file of `size` bytes? Half of what is free, or of what a container may use"
-    room = []
-    for fn in ('/proc/meminfo','/sys/fs/cgroup/memory.max','/sys/fs/cgroup/memory/memory.limit_in_bytes'):
-        try: text = Path(fn).read_text()
-        except OSError: continue
-        if fn=='/proc/meminfo': room.append(int(text.split('MemAvailable:')[1].split()[0])*1024)
-        elif text.strip().isdigit(): room.append(int(text))
-    return size<min(room, default=0)/2
+def _fits(size): return size<_free()/2
 
 # %% ../nbs/06_series.ipynb #7780ece1
 class StretchReader:
@@ -118,6 +109,7 @@ class StretchReader:
 
     @property
     def warm(self): return self.engine.warm
+    direct = None # windows overlap: what one has read, the page cache has for the next
 
     def start(self):
         "Before an epoch"
