@@ -215,40 +215,52 @@ class ClassificationInterpretation(interpret.ClassificationInterpretation):
         print(interpret.skm.classification_report(targs, preds, sample_weight=self.counts.ravel(), labels=range(len(self.vocab)), target_names=list(map(str, self.vocab))))
 
 # %% ../nbs/08_learn.ipynb #e4a81d85
-def _predictions(learn, dl, act):
-    "Predictions for the batches of `dl`"
+_kinds = ('preds','inputs','decoded')
+
+def _results(learn, dl, act, kinds):
+    "For each batch of `dl` a dict of what `kinds` ask for"
     was_training = learn.model.training
     learn.model.eval()
     try:
         with torch.no_grad():
-            for b in dl: yield act(learn.model(*b[:learn.dls.n_inp])).float().cpu().numpy()
+            for b in dl:
+                xb = b[:learn.dls.n_inp]
+                if 'inputs' in kinds and not (len(xb)==1 and isinstance(xb[0], torch.Tensor)):
+                    raise ValueError("'inputs' are one array in one file, and this model has several inputs: they are on disk already, in the order of the predictions")
+                preds = act(learn.model(*xb)).float()
+                res = {'preds':preds, 'inputs':xb[0]}
+                if 'decoded' in kinds: res['decoded'] = getcallable(learn.loss_func, 'decodes')(preds)
+                yield {k:res[k].cpu().numpy() for k in kinds}
     finally: learn.model.train(was_training)
 
 def _check_same(learn, dl, act, w):
     "Error if the last predictions in the unfinished file of `w` are not those that `learn` makes now"
-    (part,),k = w._parts.values(),min(dl.bs, w.rows)
+    part,k = w._parts['preds'],min(dl.bs, w.rows)
     there = np.memmap(part.path, part.dtype, 'r', part.start+(w.rows-k)*part.size, (k,*part.shape))
-    now = np.concatenate(list(_predictions(learn, dl.new_dl(dl.dataset.tls[0].items[w.rows-k:w.rows], bs=dl.bs), act)))
+    now = np.concatenate([o['preds'] for o in _results(learn, dl.new_dl(dl.dataset.tls[0].items[w.rows-k:w.rows], bs=dl.bs), act, ['preds'])])
     if there.shape!=now.shape or not np.allclose(there, now, .01, .001*np.abs(np.nan_to_num(now)).max(initial=0), equal_nan=True):
         raise ValueError(f"{part.path} has {w.rows:,} predictions of an earlier run, and they are not those that this model makes of this X: remove it to begin anew, or choose another name")
 
 def preds_to_memmap(
     learn, # Trained `Learner`, whose `dls` are from this package
     X, # Samples: array, path or `Items`, a tuple for several inputs
-    fn, # Path of the `.npy` file to make
+    fn, # Path of the `.npy` file to make; or a dict of paths, for 'preds' and for what comes with them: 'inputs' (as the model gets them), 'decoded'
     bs:int=None, # Size of batch, default that of validation
-    dtype=None, # Of the file, default that of the predictions
+    dtype=None, # Of the file, default that of the predictions; of several, a dict
     act=None, # Activation of the predictions, default that of the loss
     overwrite:bool=False, # Replace a file that is already there?
     progress:bool=True, # Show a progress bar?
-) -> np.memmap: # The predictions, read only
+) -> np.memmap: # The predictions, read only; for a dict of paths a dict of arrays
     "Write the predictions for all of `X` to disk; goes on where an earlier run was stopped"
+    fns = fn if isinstance(fn, dict) else {'preds':fn}
+    if 'preds' not in fns or set(fns)-set(_kinds): raise ValueError(f"fn has paths for {list(fns)}: it needs one for 'preds', and can have some for 'inputs' and 'decoded'")
     dl = learn.dls.valid.new_dl(X, bs=bs or learn.dls.valid.bs)
     act = act or getcallable(learn.loss_func, 'activation')
-    with MemmapWriter(fn, dtype, overwrite=overwrite, resume=True) as w:
+    with MemmapWriter(fns, dtype if dtype is None or isinstance(dtype, dict) else {'preds':dtype}, overwrite=overwrite, resume=True) as w:
         if w.rows>dl.n: raise ValueError(f"{w.rows:,} predictions of an earlier run for {dl.n:,} samples: it was about another X, so choose another name")
         if w.rows: _check_same(learn, dl, act, w)
         if w.rows<dl.n:
             rest = dl.new_dl(dl.dataset.tls[0].items[w.rows:], bs=dl.bs)
-            for p in _predictions(learn, progress_bar(rest) if progress else rest, act): w.append(p)
-    return open_memmap(fn)
+            for o in _results(learn, progress_bar(rest) if progress else rest, act, list(fns)): w.append(**o)
+    res = {k:open_memmap(f) for k,f in fns.items()}
+    return res if isinstance(fn, dict) else res['preds']

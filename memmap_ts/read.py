@@ -171,6 +171,14 @@ def _willneed(self:RowReader, at, size):
         for j in range(0, size, self.window): os.posix_fadvise(self.fd, o+j, min(self.window, size-j), os.POSIX_FADV_WILLNEED)
 
 @patch
+def _pages_needed(self:RowReader, p):
+    "Hint pages `p` of the mapping: what touches is one read"
+    p = np.unique(p)
+    ends = np.flatnonzero(np.diff(p, append=-2)!=1)
+    n = np.diff(ends, prepend=-1)
+    for k in np.unique(n): self._willneed(self.off-self.pad+(p[ends[n==k]]-k+1)*_page, int(k)*_page)
+
+@patch
 def hint(self:RowReader, idxs):
     "Ask the system to read rows `idxs` soon, those that are not in memory; or start to read them, and return what has them `into` an array"
     if self.fd is None or not len(idxs): return
@@ -178,9 +186,7 @@ def hint(self:RowReader, idxs):
     missing = self._missing(idxs)
     if not len(missing): return
     if _is_run(idxs): self._willneed(np.array([self.off+int(idxs[0])*self.row]), len(idxs)*self.row)
-    elif self.row<=_page:
-        at = self.off+missing.astype('int64')*self.row
-        self._willneed(np.unique(np.concatenate([at, at+self.row-1])//_page)*_page, _page)
+    elif self.row<=_page: self._pages_needed(self._pages(missing.astype('int64')*self.row, self.row)[0])
     else: self._willneed(self.off+np.sort(missing).astype('int64')*self.row, self.row)
 
 # %% ../nbs/01_read.ipynb #a49acb6f
@@ -191,9 +197,7 @@ def hint_bytes(self:RowReader, at, size):
     self._look()
     if (self.complete if self.truth else self.cached((at+size//2)//self.row)==1): return
     p,there = self._pages(at, size)
-    p = np.unique(p[there==0])
-    if not len(p): return
-    for run in np.split(p, np.flatnonzero(np.diff(p)>1)+1): self._willneed(self.off-self.pad+run[:1]*_page, len(run)*_page)
+    self._pages_needed(p[there==0])
 
 # %% ../nbs/01_read.ipynb #0912716f
 _calls = {'x86_64':(206,207,208,209), 'aarch64':(0,1,4,2)}.get(platform.machine()) if _libc else None # io_setup, io_destroy, io_getevents, io_submit

@@ -157,6 +157,33 @@ def test_preds_to_memmap(saved, tmp_path):
     np.testing.assert_allclose(preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10), want, rtol=1e-6)
     assert 0<Counts.n<80 # what was there was not computed again
 
+def test_inputs_and_decoded_beside_predictions(saved, tmp_path):
+    "What `get_preds(with_input=True, with_decoded=True)` gives, on disk, also after a stop"
+    fn = saved(X)
+    dls = TSDataLoaders.from_files(fn, saved(np.arange(80)%6, 't.npy'), splits=splits, bs=10, batch_tfms=[TSStandardize(by_var=True)])
+    learn = Learner(dls, Noop())
+    x,p,_,d = learn.get_preds(dl=dls.test_dl(X), with_input=True, with_decoded=True)
+    fns = {k:tmp_path/f'{k}.npy' for k in ('inputs','preds','decoded')}
+    class Stops(Noop):
+        n = 0
+        def forward(self, x):
+            self.n += 1
+            if self.n>4: raise KeyboardInterrupt
+            return x.mean(2)
+    learn.model = Stops()
+    with pytest.raises(KeyboardInterrupt): ours.preds_to_memmap(learn, fn, fns, progress=False)
+    assert not any(f.exists() for f in fns.values())
+    learn.model = Noop()
+    res = ours.preds_to_memmap(learn, fn, fns, progress=False)
+    np.testing.assert_allclose(res['preds'], p, rtol=1e-5)
+    np.testing.assert_array_equal(res['inputs'], x)
+    np.testing.assert_array_equal(res['decoded'], d)
+    assert res['decoded'].dtype==np.int64 and all(map(on_disk, res.values()))
+    for bad in ({'inputs':tmp_path/'i.npy'}, {'preds':tmp_path/'i.npy', 'targs':tmp_path/'t.npy'}):
+        with pytest.raises(ValueError, match="one for 'preds'"): ours.preds_to_memmap(learn, fn, bad)
+    two = TSDataLoaders.from_memmap((X,X), np.arange(80)%6, splits=splits, bs=10)
+    with pytest.raises(ValueError, match='several inputs'): ours.preds_to_memmap(Learner(two, Noop(), loss_func=nn.CrossEntropyLoss()), (X,X), {k:tmp_path/f'{k}2.npy' for k in fns})
+
 killed = '''
     import os, random, signal, sys, time, torch
     from pathlib import Path

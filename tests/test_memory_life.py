@@ -167,6 +167,9 @@ def preds_on_disk(X):
     class Same(nn.Module): # predictions as large as X
         def forward(self, x): return x*2
     with TemporaryDirectory() as d: preds_to_memmap(Learner(loaders(X, classes(X)), Same(), loss_func=nn.MSELoss()), ends(X), Path(d)/'p.npy', progress=False)
+@task
+def inputs_and_decoded_on_disk(X):
+    with TemporaryDirectory() as d: preds_to_memmap(classifier(X), ends(X), {k:Path(d)/f'{k}.npy' for k in ('inputs','preds','decoded')}, progress=False)
 
 # ---- looking
 @task
