@@ -6,7 +6,7 @@
 __all__ = ['as_idxs', 'idx_dtype', 'gather', 'RowReader']
 
 # %% ../nbs/01_read.ipynb #5f332c6b
-import collections, ctypes, mmap, os, platform, sys, time, warnings, weakref
+import collections, ctypes, itertools, mmap, os, platform, sys, time, warnings, weakref
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -153,51 +153,44 @@ def _pages(self:RowReader, at, size):
     p = np.minimum(o//_page+np.arange((size-2)//_page+2), (o+size-1)//_page)
     return p,(self.bits[p>>3]>>(p&7).astype('u1'))&1 if self.truth else np.zeros_like(p)
 
-@patch
-def _missing(self:RowReader, idxs):
-    "Those of rows `idxs` that are not in memory, as far as is known"
-    self._look()
-    if not self.truth: return idxs[:0] if self.cached(idxs)==1 else idxs
-    if self.complete: return idxs[:0]
-    return idxs[self._pages(idxs.astype('int64')*self.row, self.row)[1].min(1)==0] # one page that is gone is a wait of its own
-
 # %% ../nbs/01_read.ipynb #7b903d99
 def _is_run(idxs): return len(idxs)>1 and int(idxs[-1])-int(idxs[0])==len(idxs)-1 and bool((np.diff(idxs)==1).all())
 
 @patch
-def _willneed(self:RowReader, at, size):
-    "Hint `size` bytes of the file from each of `at`"
-    for o in at.tolist():
-        for j in range(0, size, self.window): os.posix_fadvise(self.fd, o+j, min(self.window, size-j), os.POSIX_FADV_WILLNEED)
+def _willneed(self:RowReader, at, sizes):
+    "Hint `sizes` bytes of the file from `at`, both lists"
+    for o,n in zip(at, sizes):
+        for j in range(0, n, self.window): os.posix_fadvise(self.fd, o+j, min(self.window, n-j), os.POSIX_FADV_WILLNEED)
 
 @patch
-def _pages_needed(self:RowReader, p):
-    "Hint pages `p` of the mapping: what touches is one read"
-    p = np.unique(p)
-    ends = np.flatnonzero(np.diff(p, append=-2)!=1)
-    n = np.diff(ends, prepend=-1)
-    for k in np.unique(n): self._willneed(self.off-self.pad+(p[ends[n==k]]-k+1)*_page, int(k)*_page)
+def _all_there(self:RowReader, idxs):
+    "Are rows `idxs` in memory, as far as is known?"
+    self._look()
+    return self.complete if self.truth else self.cached(idxs)==1
+
+@patch
+def hint_bytes(self:RowReader, at, size):
+    "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
+    if self.fd is None or not len(at) or self._all_there((at+size//2)//self.row): return
+    p,there = self._pages(at, size)
+    p = np.sort(p[there==0])
+    if not len(p): return
+    ends = np.flatnonzero(np.diff(p)>1)
+    first,last = p[np.append(0, ends+1)],p[np.append(ends, len(p)-1)]
+    self._willneed((self.off-self.pad+first*_page).tolist(), ((last-first+1)*_page).tolist())
 
 @patch
 def hint(self:RowReader, idxs):
     "Ask the system to read rows `idxs` soon, those that are not in memory; or start to read them, and return what has them `into` an array"
     if self.fd is None or not len(idxs): return
     if self.direct and (res := self.direct.start(idxs)): return res
-    missing = self._missing(idxs)
-    if not len(missing): return
-    if _is_run(idxs): self._willneed(np.array([self.off+int(idxs[0])*self.row]), len(idxs)*self.row)
-    elif self.row<=_page: self._pages_needed(self._pages(missing.astype('int64')*self.row, self.row)[0])
-    else: self._willneed(self.off+np.sort(missing).astype('int64')*self.row, self.row)
-
-# %% ../nbs/01_read.ipynb #a49acb6f
-@patch
-def hint_bytes(self:RowReader, at, size):
-    "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
-    if self.fd is None or not len(at): return
-    self._look()
-    if (self.complete if self.truth else self.cached((at+size//2)//self.row)==1): return
-    p,there = self._pages(at, size)
-    self._pages_needed(p[there==0])
+    at,run = idxs.astype('int64')*self.row,_is_run(idxs)
+    if self.row<=_page and not run: return self.hint_bytes(at, self.row)
+    if self._all_there(idxs): return
+    there = self._pages(at, self.row)[1].min(1) # one page that is gone is a wait of its own
+    if there.all(): return
+    if run: self._willneed([self.off+int(at[0])], [len(idxs)*self.row])
+    else: self._willneed((self.off+np.sort(at[there==0])).tolist(), itertools.repeat(self.row))
 
 # %% ../nbs/01_read.ipynb #0912716f
 _calls = {'x86_64':(206,207,208,209), 'aarch64':(0,1,4,2)}.get(platform.machine()) if _libc else None # io_setup, io_destroy, io_getevents, io_submit

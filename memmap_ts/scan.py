@@ -159,7 +159,7 @@ def _hint(r, rows):
     if r.fd is None or r.cached(np.asarray(rows[::max(1,len(rows)//8)]))==1: return # `rows` may be a range: an array of all would be larger than what they hold
     span = int(rows[-1])-int(rows[0])+1
     if r.row>=2**15 or span>4*len(rows): r.hint(np.asarray(rows))
-    else: r._willneed(np.array([r.off+int(rows[0])*r.row]), span*r.row)
+    else: r._willneed([r.off+int(rows[0])*r.row], [span*r.row])
 
 def _get(r, sl, ax, rows):
     "Block `sl` of `rows` of the array of reader `r`, whose samples are on axis `ax`: read from the file where that can be done"
