@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/04_ahead.ipynb #4a0f8540
 import atexit, collections, mmap, os, queue, threading, weakref
+from contextlib import suppress
 from math import prod
 import numpy as np
 import torch
@@ -80,6 +81,9 @@ class _Ahead:
         if not self.stop.is_set(): self.close() # an interrupt may come after the thread has started and before anyone has this object to close
 
 def _work(steps, q, stop):
+    # on Linux, wake up without taking the processor from the thread that trains: there are batches ready
+    if hasattr(os, 'SCHED_BATCH'):
+        with suppress(OSError): os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
     try:
         for res in steps:
             _put(q, stop, (res,None))

@@ -134,7 +134,7 @@ _hint_bytes,_hint_rows = 2**25,2**11
 def _lookahead(readers, bs):
     "How many batches to hint ahead: enough to keep a disk busy, little enough for the first one to come soon. Direct reads need memory and a place among the system's: half as many"
     n = min(_hint_bytes//max(sum(r.row for r in readers)*bs, 1), _hint_rows//bs)
-    return min(max(n//2, 2), 64) if any(r.direct for r in readers) else max(n, 4)
+    return min(max(n//2, 2), 64) if any(r.direct for r in readers) else max(n, 2)
 
 @patch
 def create_batches(self:MemmapDL,

@@ -118,6 +118,16 @@ def test_there_is_a_thread():
     it.close()
     assert not threads()
 
+@linux
+def test_the_thread_gives_way():
+    "It is one that does not take the processor from the thread that trains"
+    dls = dls_of()
+    it = iter(dls.train); next(it)
+    t, = threads()
+    assert os.sched_getscheduler(t.native_id)==os.SCHED_BATCH
+    assert os.sched_getscheduler(threading.get_native_id())==os.SCHED_OTHER
+    it.close()
+
 @pytest.mark.parametrize('mode', ['c','r'])
 @pytest.mark.parametrize('prefetch', [0,1,2,5])
 def test_kept_batches_stay(prefetch, mode):
