@@ -78,8 +78,9 @@ def _warm(files):
     "Have `files` in the page cache, in the same pieces for every contender: what was read in another order lies in smaller ones"
     for fn in files:
         _evict(fn)
-        with open(fn, 'rb') as f:
-            while f.read(2**24): pass
+        for _ in range(2): # what has been read once only may be dropped again
+            with open(fn, 'rb') as f:
+                while f.read(2**24): pass
 
 def _prepare(name, fn, row, bs, device):
     "What is written, or imported, once is not set-up"
@@ -105,6 +106,7 @@ def _run(name, fn, sizes, secs, plan, step=0, device='cpu'):
                 setup = time.perf_counter()-t
                 res[f'{situation} {row}'] = [{**r, 'setup':setup} for r in _epochs(epoch, fn, row, secs, n, step, start)]
                 del epoch
+                if name=='memmap_ts' and k==0 and not step: res[f'limits {row}'] = _limits(fn, row, bs, secs) # side by side: disks change within minutes
             except Exception: print(f"{name}, rows of {row} B, failed: {traceback.format_exc(-1)}", file=sys.stderr) # the others go on
     return res
 
@@ -192,7 +194,7 @@ def _shuffled(fn, names, sizes, secs, cold, device, show):
     plan = [('cold',1)]*cold+[('warm',2)]
     got = {n: _child(name=n, fn=fn, sizes=sizes, secs=secs, plan=plan[-1:] if n=='tensor in memory' else plan, device=device) for n in progress_bar(names)}
     for row,bs in sizes:
-        lim = _limits(fn, row, bs, secs)
+        lim = got['memmap_ts'].get(f'limits {row}', {})
         if device!='cpu': lim.update(_cuda_limits(fn, row, bs, secs, device))
         for what,at,i in (('cold','cold',0), ('warm, first pass','warm',0), ('warm, steady','warm',1)):
             here = {n:r[f'{at} {row}'][i] for n,r in got.items() if f'{at} {row}' in r}

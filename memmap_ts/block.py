@@ -46,12 +46,13 @@ class RowsToTSTensor(Transform):
 
     def narrow(self, rows):
         "Rows of a batch as they are on disk if that is narrower than what they become: the loader casts them on the device"
-        if rows.dtype.name in _exact and rows.dtype.itemsize<self._dtype(rows).itemsize: return self._tensor(rows, rows.dtype.newbyteorder('='))
-        return self.encodes_batch(rows)
+        return self._tensor(rows, rows.dtype.newbyteorder('=')) if self._narrower(rows) else self.encodes_batch(rows)
+
+    def _narrower(self, a): return a.dtype.name in _exact and a.dtype.itemsize<self._dtype(a).itemsize
 
     def becomes(self, a):
-        "The torch dtype of rows of `a`, None if they are not numbers"
-        return torch.from_numpy(np.empty(0, self._dtype(a))).dtype if isinstance(a, np.ndarray) and a.dtype.kind in 'biufc' else None
+        "The torch dtype that narrow rows of `a` are to be cast to, None if they are none"
+        return torch.from_numpy(np.empty(0, self._dtype(a))).dtype if hasattr(a, 'dtype') and self._narrower(a) else None
 
 # %% ../nbs/03_block.ipynb #a0e32530
 def MemmapBlock(

@@ -98,7 +98,7 @@ def _finish(self:MemmapDL, cols, xs, whole):
 @patch
 def _on_device(self:MemmapDL, b):
     "Batch `b` on the device, in the types that the model takes"
-    if self.device is not None: b = to_device(b, self.device)
+    if self.device is not None and self.device.type!='cpu': b = to_device(b, self.device) # what comes from disk is on the CPU: asking each time takes longer than to read a small batch
     return b if self._late is None else _cast(b, self._late)
 
 @patch

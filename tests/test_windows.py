@@ -37,6 +37,15 @@ def test_as_tsai(kw, layout, saved):
         np.testing.assert_array_equal(np.stack([got[i] for i in range(len(got))]), want)
         np.testing.assert_array_equal(rows(got[3:40:7]), want[3:40:7])
 
+def test_a_type_narrower_than_the_model_takes(saved):
+    "Windows of float16 are copied to the device as they are and are float32 there, like rows"
+    s = walk.astype('f2')
+    for a in (s, open_memmap(saved(s))):
+        X,y = windows(a, 20, horizon=1)
+        x,t = TSDataLoaders.from_memmap(X, y, splits=(range(100),), bs=8, shuffle=False).train.one_batch()
+        assert x.dtype==t.dtype==torch.float32
+        np.testing.assert_array_equal(x[3], s[3:23].T)
+
 def test_no_targets():
     "tsai refuses horizon 0 of all variables: here it says that nothing is predicted"
     X,y = windows(walk, 20)
