@@ -52,13 +52,14 @@ def _watched(f, every=.02):
 
 def _array(fn, row): return np.memmap(fn, 'f4', 'r', 128, ((os.path.getsize(fn)-128)//row, 1, row//4))
 
-def _epochs(epoch, fn, row, secs, n_epochs, step, start):
-    "Figures of epochs, each for at most `secs` seconds; every batch is summed, or computed on for `step` seconds"
-    for _ in range(n_epochs):
+def _epochs(epoch, fn, row, secs, n_epochs, step, start, steady=False):
+    "Figures of epochs, each for at most `secs` seconds (`steady`: after the first, of epochs for just as long); every batch is summed, or computed on for `step` seconds"
+    for e in range(n_epochs):
         n,wait,peak,read,t,i,it = 0,0.,0,_device_bytes(fn),time.perf_counter(),0,iter(epoch())
         while True:
             t0 = time.perf_counter()
             x = next(it, None)
+            if x is None and steady and e: x = next(it := iter(epoch()), None)
             t1 = time.perf_counter()
             if x is None: break
             wait += t1-t0; n += len(x); i += 1
@@ -104,7 +105,7 @@ def _run(name, fn, sizes, secs, plan, step=0, device='cpu'):
                 start,t = anon_memory() or 0,time.perf_counter()
                 epoch = contenders[name](_array(fn, row), bs, device)
                 setup = time.perf_counter()-t
-                res[f'{situation} {row}'] = [{**r, 'setup':setup} for r in _epochs(epoch, fn, row, secs, n, step, start)]
+                res[f'{situation} {row}'] = [{**r, 'setup':setup} for r in _epochs(epoch, fn, row, secs, n, step, start, situation=='warm')]
                 del epoch
                 if name=='memmap_ts' and k==0 and not step: res[f'limits {row}'] = _limits(fn, row, bs, secs) # side by side: disks change within minutes
             except Exception: print(f"{name}, rows of {row} B, failed: {traceback.format_exc(-1)}", file=sys.stderr) # the others go on
@@ -181,6 +182,7 @@ def _plot(rows, fn):
 # %% ../nbs/21_bench.ipynb #b6b95a23
 sizes = ((102_400,64), (40_960,64), (4096,64), (400,1024)) # (bytes of a row, rows of a batch)
 
+def _size_of(fn): return f'{os.path.getsize(fn)/1e9:.1f} GB'
 def _size(row): return f'rows of {row/1000:.0f} kB' if row>1000 else f'rows of {row} B'
 
 def _write(fn, gb):
@@ -208,10 +210,13 @@ def _with_steps(fn, secs, device, show):
     got = {n: r['cold 102400'][0] for n,r in got.items() if r}
     show('20 ms a step, rows of 102 kB, cold', {f"{n} (waiting {r['wait']:.0%})":r for n,r in got.items()})
 
-def _little_memory(fn, secs, small, device, show):
+def _little_memory(fn, secs, device, show):
     "Three epochs with memory for a quarter of the file; the other loader gets a little time only"
-    got = {n: _child(small, name=n, fn=fn, sizes=sizes[:1], secs=100*secs if n=='memmap_ts' else secs, plan=[('cold',3)], device=device) for n in _two}
-    for i in range(3): show(f'memory a quarter of the file, rows of 102 kB, epoch {i+1}', {n:r['cold 102400'][i] for n,r in got.items() if r})
+    small = _Small(os.path.getsize(fn)/4)
+    if small.path is None: return print("Little memory: not measured, this user can't make a memory cgroup")
+    try: got = {n: _child(small, name=n, fn=fn, sizes=sizes[:1], secs=100*secs if n=='memmap_ts' else secs, plan=[('cold',3)], device=device) for n in _two}
+    finally: small.remove()
+    for i in range(3): show(f'memory a quarter of {_size_of(fn)}, rows of 102 kB, epoch {i+1}', {n:r['cold 102400'][i] for n,r in got.items() if r})
 
 _two = ('memmap_ts','tsai inplace=False')
 
@@ -273,7 +278,7 @@ def bench(
     if device!='cpu':
         import torch
         if not torch.cuda.is_available(): sys.exit(f"--device {device}: torch sees no GPU")
-    _room(gb*1.5, path)
+    _room(gb*1.5+4*(gb<4 and only in 'memory a quarter of 4.0 GB, rows of 102 kB'), path)
     if not sys.stdout.isatty(): fastprogress.NO_BAR = True
     names,rows = [n for n in contenders if n not in optional or find_spec(n)],[]
     def show(situation, here):
@@ -286,16 +291,14 @@ def bench(
         _write(fn, gb)
         _evict(fn)
         cold = _gone(fn)>.9
-        print(f"{os.path.getsize(fn)/1e9:.1f} GB, {os.cpu_count()} processors; " + ('evicted before each cold run' if cold else "cold: not measured, the file can't be evicted from the page cache"))
+        print(f"{_size_of(fn)}, {os.cpu_count()} processors; " + ('evicted before each cold run' if cold else "cold: not measured, the file can't be evicted from the page cache"))
         if missing := [n for n in optional if n not in names]: print(f"Not installed, so not compared: {', '.join(missing)}")
         print(f'\n{head}')
         if some := [s for s in sizes if only in _size(s[0])]: _shuffled(fn, names, some, secs, cold, device, show)
         if cold and only in '20 ms a step, rows of 102 kB': _with_steps(fn, secs, device, show)
-        if only in 'memory a quarter of the file, rows of 102 kB':
-            small = _Small(os.path.getsize(fn)/4)
-            if small.path is None: print("Little memory: not measured, this user can't make a memory cgroup")
-            else:
-                try: _little_memory(fn, secs, small, device, show)
-                finally: small.remove()
+        if only in 'memory a quarter of 4.0 GB, rows of 102 kB':
+            large = fn
+            if gb<4: _write(large := str(Path(tmp)/'large.npy'), 4) # of a smaller one, Python alone needs a quarter
+            _little_memory(large, secs, device, show)
         if device!='cpu': _training(fn, device)
     if rows: _plot(rows, plot); print(f'\nPlot: {plot}')
