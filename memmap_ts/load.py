@@ -146,7 +146,7 @@ def create_batches(self:MemmapDL,
         return
     cols,whole = _Columns(self),None
     readers = cols.readers()
-    for r in readers: r.start()
+    for r in readers: r.start(self.n)
     steps = _steps(map(cols.rows, samps), cols.hint, cols.read, _lookahead(readers, self.bs))
     # a thread helps while the disk, or a GPU, works; if rows only need copying by the processors that also run the model, handing them over is all it would add
     if self.prefetch and (self._ring.pin or not all(r.warm for r in readers)): steps = _Ahead(steps, self.prefetch)

@@ -235,7 +235,9 @@ class _Reads:
 
     def wait(self):
         "The bytes got by each; negative for an error"
-        self._call(2, self.ctx, self.k, self.k, ctypes.c_void_p(_addr(self.events)), None)
+        n = 0
+        while n<self.k:
+            with suppress(InterruptedError): n += self._call(2, self.ctx, self.k-n, self.k-n, ctypes.c_void_p(_addr(self.events)+_event.itemsize*n), None) # a signal ends it early
         got,events = np.empty(self.k, 'i8'),self.events[:self.k]
         got[events['k']] = events['got']
         self.free.append(self) # not after an interrupt: then some may still be under way
@@ -309,11 +311,11 @@ class _Early:
 
 # %% ../nbs/01_read.ipynb #56192fdc
 @patch
-def start(self:RowReader):
-    "Before an epoch: find out whether the array is in memory, and whether it could be"
+def start(self:RowReader, n=None):
+    "Before an epoch that reads `n` rows, default all: find out whether the array is in memory, and whether they could be"
     if self.fd is None: return
     self.warm,self.direct = self.cached(self._some(256), 256)>.9,None
-    if self.warm or not self.fixed or not _calls or self.a.nbytes<2*_free(): return
+    if self.warm or not self.fixed or not _calls or self.row*min(n or self.n, self.n)<2*_free(): return
     with suppress(OSError): self.direct = _Direct(self) # a file system without
 
 @patch

@@ -111,8 +111,8 @@ class StretchReader:
     def warm(self): return self.engine.warm
     direct = None # windows overlap: what one has read, the page cache has for the next
 
-    def start(self):
-        "Before an epoch"
+    def start(self, n=None):
+        "Before an epoch of `n` rows"
         self.engine.start()
         size = self.engine.n
         self.sweep = 0 if not self.warm and self.n*self.row>2*size and _fits(size) else size

@@ -106,6 +106,29 @@ def test_when_not(saved):
     np.array(r.a); r.start()
     assert r.warm and not r.direct
 
+def test_few_rows_of_many_stay_in_memory(saved, monkeypatch):
+    "A validation set that there is room for is left to the page cache"
+    X = np.zeros((4000,2,1000), 'f4')
+    a = open_memmap(saved(X))
+    dls = TSDataLoaders.from_memmap(a, np.arange(4000)%3, splits=(range(3600),range(3600,4000)), bs=64)
+    monkeypatch.setattr(read, '_free', lambda: X.nbytes//8)
+    evicted(a)
+    for dl,want in zip(dls, (True,False)):
+        for b in dl: pass
+        assert bool(dl.dataset.tls[0].items._reader(0).direct)==want
+
+def test_signals(saved):
+    "A signal ends the wait for reads early; no row is missing then"
+    import signal
+    X,a,dls = loader(saved, 6000, prefetch=0)
+    n = []
+    old = signal.signal(signal.SIGALRM, lambda *_: n.append(1))
+    signal.setitimer(signal.ITIMER_REAL, .0005, .0005)
+    try:
+        for _ in range(3): assert torch.cat([x[:,0] for x,y in dls.train])[:,::999].sort(0).values.tolist()==[[i,i] for i in range(6000)]
+    finally: signal.setitimer(signal.ITIMER_REAL, 0); signal.signal(signal.SIGALRM, old)
+    assert len(n)>100
+
 def aio(): return int(open('/proc/sys/fs/aio-nr').read())
 
 def test_epochs_abandoned(saved):
