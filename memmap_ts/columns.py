@@ -149,7 +149,9 @@ def _new_items(X, y, row_shapes):
     "`X` (a tuple for several inputs) and `y` as `Items`, with the dimensions that the loader knows"
     Xs = [_array(o) for o in (X if isinstance(X, tuple) else (X,))]
     for i,(o,s) in enumerate(zip(Xs, row_shapes)):
-        if not isinstance(o, np.ndarray) or o.ndim==len(s)+1: continue
+        if not isinstance(o, np.ndarray): continue
+        if o.ndim==len(s)+1==3 and o.shape[1]!=s[0]: raise ValueError(f"input of shape {o.shape} has {o.shape[1]} variables, samples here have {s[0]} (shape {s}): pass an array of (samples, {s[0]}, steps)")
+        if o.ndim==len(s)+1: continue
         if len(s)==2 and s[0]==1 and o.ndim==2: Xs[i] = o[:,None]
         else: raise ValueError(f"input of shape {o.shape}: samples here have shape {s}, so pass an array of {len(s)+1} dimensions, the first one being the samples (X[None] for a single one)")
     if not len(Xs[0]): raise ValueError("there are no samples in X: pass at least one")

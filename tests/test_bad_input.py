@@ -113,6 +113,9 @@ def test_new_data_of_other_shape():
     dls = make(X, y)
     for o in (X[0,0], X[0]):
         with pytest.raises(ValueError, match=r'samples here have shape \(2, 5\).*X\[None\]'): dls.test_dl(o)
+    for o in (X[:,:1], X.transpose(0,2,1)):
+        with pytest.raises(ValueError, match=r'variables, samples here have 2'): dls.test_dl(o)
+    with pytest.raises(ValueError, match='variables, samples here have 2'): make(X, y, sel_vars=[0]).test_dl(X[:,:1]) # what is selected is selected from samples like those of training
     with pytest.raises(ValueError, match='no samples'): dls.new_dl(X[:0])
     with pytest.raises(ValueError, match='labels'): dls.test_dl(X, with_labels=True)
 
