@@ -83,7 +83,9 @@ class _Ahead:
 def _work(steps, q, stop):
     # on Linux, wake up without taking the processor from the thread that trains: there are batches ready
     if hasattr(os, 'SCHED_BATCH'):
-        with suppress(OSError): os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
+        me = threading.get_native_id()
+        with suppress(OSError):
+            if os.sched_getscheduler(me)==os.SCHED_OTHER: os.sched_setscheduler(me, os.SCHED_BATCH, os.sched_param(0))
     try:
         for res in steps:
             _put(q, stop, (res,None))

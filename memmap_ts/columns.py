@@ -30,7 +30,7 @@ class _Column:
 
         self.shape = None if self.k is None or not isinstance(self.items.arrays[self.k], np.ndarray) else self.items.arrays[self.k].shape[1:] # of a row
         if self.shape and self.fs and type(self.fs[0]) is Select and self.fs[0].small: self._cut(self.fs.pop(0))
-        self.late = self.fs[-1] if self.k is not None and self.fs and hasattr(self.fs[-1], 'narrow') else None
+        self.late = self.fs[-1] if self.k is not None and self.fs and hasattr(self.fs[-1], 'narrow') and all(type(f) is Select for f in self.fs[:-1]) else None # of rows in the dtype they have on disk
         self.dtype = self.late and self.late.becomes(self.items.arrays[self.k])
         self.ks = range(len(self.items.arrays)) if self.k is None else [self.k]
 

@@ -227,10 +227,11 @@ def _results(learn, dl, act, kinds):
                 xb = b[:learn.dls.n_inp]
                 if 'inputs' in kinds and not (len(xb)==1 and isinstance(xb[0], torch.Tensor)):
                     raise ValueError("'inputs' are one array in one file, and this model has several inputs: they are on disk already, in the order of the predictions")
+                inputs = xb[0].cpu().numpy().copy() if 'inputs' in kinds else None # a model may change them in place
                 preds = act(learn.model(*xb)).float()
-                res = {'preds':preds, 'inputs':xb[0]}
-                if 'decoded' in kinds: res['decoded'] = getcallable(learn.loss_func, 'decodes')(preds)
-                yield {k:res[k].cpu().numpy() for k in kinds}
+                res = {'inputs':inputs, 'preds':preds.cpu().numpy()}
+                if 'decoded' in kinds: res['decoded'] = getcallable(learn.loss_func, 'decodes')(preds).cpu().numpy()
+                yield {k:res[k] for k in kinds}
     finally: learn.model.train(was_training)
 
 def _check_same(learn, dl, act, w):

@@ -183,8 +183,8 @@ def hint_bytes(self:RowReader, at, size):
 def hint(self:RowReader, idxs):
     "Ask the system to read rows `idxs` soon, those that are not in memory; or start to read them, and return what has them `into` an array"
     if self.fd is None or not len(idxs): return
-    if self.direct and (res := self.direct.start(idxs)): return res
-    at,run = idxs.astype('int64')*self.row,_is_run(idxs)
+    at,run,direct = idxs.astype('int64')*self.row,_is_run(idxs),self.direct
+    if direct and not (run and self.row<_block) and (res := direct.start(idxs)): return res # small rows one after the other share blocks
     if self.row<=_page and not run: return self.hint_bytes(at, self.row)
     if self._all_there(idxs): return
     there = self._pages(at, self.row)[1].min(1) # one page that is gone is a wait of its own
@@ -199,7 +199,7 @@ _event = np.dtype(dict(names=['k','got'], formats=['u8','i8'], offsets=[0,16], i
 
 class _Reads:
     "Up to `n` reads into memory, started by one system call"
-    n,free = 256,[]
+    n,free = 128,[] # the system has places for 65,536 in all
     def __init__(self):
         self.pid,self.ctx = os.getpid(),ctypes.c_ulong(0)
         self.cbs,self.events = np.zeros(self.n, _iocb),np.zeros(self.n, _event)
@@ -286,27 +286,40 @@ class _Direct:
         "Start to read rows `idxs`: what has them, or None where that can't be done"
         if not self.works or len(idxs)*self.slot>self.most or self.pid!=os.getpid(): return
         try: mem = self.free.pop()
-        except IndexError: mem = mmap.mmap(-1, len(idxs)*self.slot, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
+        except IndexError:
+            mem = mmap.mmap(-1, len(idxs)*self.slot, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
+            mem.madvise(mmap.MADV_DONTFORK) # a direct read and a fork at the same time must not share memory
         if len(mem)<len(idxs)*self.slot: return self.start(idxs) # of a last batch that was smaller
         at = self.off+idxs.astype('i8')*self.row
         first = at//_block*_block
         to = _addr(np.frombuffer(mem, 'u1'))+self.slot*np.arange(len(idxs), dtype='u8')
         if reads := _Reads.start_all(self.fd, first, to, -(-(at+self.row)//_block)*_block-first): return _Early(self, reads, mem, at-first)
 
+def _give_back(direct, reads, mem):
+    "Nobody wants these rows any more: wait for them, since to end the reads would take longer"
+    if direct.pid==os.getpid():
+        for r in reads: r.wait()
+        direct.free.append(mem)
+
 class _Early:
     "Rows on their way into memory"
-    def __init__(self, direct, reads, mem, skip): self.direct,self.reads,self.mem,self.skip = direct,reads,mem,skip
+    def __init__(self, direct, reads, mem, skip):
+        self.direct,self.reads,self.mem,self.skip = direct,reads,mem,skip
+        self.unwanted = weakref.finalize(self, _give_back, direct, reads, mem)
+        self.unwanted.atexit = False
 
     def into(self, out):
-        "Wait for the rows and copy them to `out`; False if some did not come"
-        d,skip,src = self.direct,self.skip,np.frombuffer(self.mem, 'u1')
-        got = np.concatenate([r.wait() for r in self.reads])
+        "Wait for the rows and copy them to `out`; False if they did not all come, or to another process"
+        d,skip = self.direct,self.skip
+        if d.pid!=os.getpid(): return False
+        self.unwanted.detach()
+        got,src = np.concatenate([r.wait() for r in self.reads]),np.frombuffer(self.mem, 'u1')
         if (got<skip+d.row).any(): d.works = False; return False # the way through the page cache tells what is wrong
         dst = out.reshape(-1).view('u1').reshape(-1, d.row)
         if (skip==skip[0]).all(): dst[:] = src[:len(skip)*d.slot].reshape(-1, d.slot)[:,skip[0]:skip[0]+d.row]
         else:
             for o,i in zip(dst, (skip+d.slot*np.arange(len(skip))).tolist()): o[:] = src[i:i+d.row]
-        d.free.append(self.mem) # not if nobody waited for the reads: some may still be under way
+        d.free.append(self.mem) # not after an interrupt: some reads may still be under way
         return True
 
 # %% ../nbs/01_read.ipynb #56192fdc
@@ -315,7 +328,7 @@ def start(self:RowReader, n=None):
     "Before an epoch that reads `n` rows, default all: find out whether the array is in memory, and whether they could be"
     if self.fd is None: return
     self.warm,self.direct = self.cached(self._some(256), 256)>.9,None
-    if self.warm or not self.fixed or not _calls or self.row*min(n or self.n, self.n)<2*_free(): return
+    if self.warm or not self.fixed or not _calls or not 0<2*_free()<self.row*min(self.n if n is None else n, self.n): return
     with suppress(OSError): self.direct = _Direct(self) # a file system without
 
 @patch

@@ -113,7 +113,7 @@ class StretchReader:
 
     def start(self, n=None):
         "Before an epoch of `n` rows"
-        self.engine.start()
+        self.engine.start(0)
         size = self.engine.n
         self.sweep = 0 if not self.warm and self.n*self.row>2*size and _fits(size) else size
 

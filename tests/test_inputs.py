@@ -1,6 +1,8 @@
 "Several inputs, parts of them, and any dtype"
 import pickle, numpy as np, pytest, torch
 from torch import nn
+from fastai.data.core import Datasets
+from fastai.data.transforms import ItemGetter
 from fastai.learner import Learner, load_learner
 from fastai.metrics import accuracy
 from fasttransform import Transform
@@ -14,6 +16,7 @@ from tsai.models.MultiInputNet import MultiInputNet
 from functools import partial
 import training
 from memmap_ts.all import *
+from memmap_ts.block import RowsToTSTensor
 
 X,_,y,_ = load_basic_motions(return_X_y=True)
 X,y = X.astype('f4'),y.astype(str)
@@ -121,6 +124,22 @@ def test_item_transform_may_change_dtype(saved):
     class Halve(Transform):
         def encodes(self, o:TSTensor): assert o.dtype==torch.float32; return o.half()
     assert TSDataLoaders.from_files(saved(a), item_tfms=Halve()).one_batch()[0].dtype==torch.float16
+
+@pytest.mark.parametrize('disk', ['f4','f8','f2','i1'])
+@pytest.mark.parametrize('whole', [False,True])
+@pytest.mark.parametrize('dtype', ['float32','int64'])
+def test_a_transform_of_rows_before(saved, disk, whole, dtype):
+    "What rows become does not depend on what they are on disk"
+    class To(Transform):
+        def encodes(self, o:np.ndarray): return o.astype('f2')
+    class Whole(Transform):
+        def encodes(self, o:np.ndarray): return o.astype('f2')
+        def encodes_batch(self, rows): return rows.astype('f2')
+    a = np.random.default_rng(0).integers(0, 100, (40,2,30)).astype(disk)
+    d = Datasets(itemify(saved(a)), tfms=[[ItemGetter(0), (Whole if whole else To)(), RowsToTSTensor(dtype)]])
+    x, = MemmapDL(d, bs=10).one_batch()
+    assert x.numpy().dtype==dtype and d[0][0].numpy().dtype==dtype
+    np.testing.assert_array_equal(x.numpy(), a[:10])
 
 @pytest.mark.parametrize('kw,words', [(dict(sel_vars=9), 'sel_vars 9 is out of range for 6 variables'), (dict(sel_steps=[100]), 'sel_steps 100 is out of range for 100 steps'),
     (dict(sel_vars=[True,False]), 'a mask of 2 booleans for 6 variables'), (dict(sel_steps=[.5]), 'step numbers must be integers'), (dict(sel_vars=[[1,2]]), 'one list of variable numbers')])

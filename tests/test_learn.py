@@ -179,6 +179,10 @@ def test_inputs_and_decoded_beside_predictions(saved, tmp_path):
     np.testing.assert_array_equal(res['inputs'], x)
     np.testing.assert_array_equal(res['decoded'], d)
     assert res['decoded'].dtype==np.int64 and all(map(on_disk, res.values()))
+    class InPlace(Noop):
+        def forward(self, x): return x.mul_(0).mean(2)
+    learn.model = InPlace()
+    np.testing.assert_array_equal(ours.preds_to_memmap(learn, fn, {k:tmp_path/f'{k}3.npy' for k in ('inputs','preds')}, progress=False)['inputs'], x)
     for bad in ({'inputs':tmp_path/'i.npy'}, {'preds':tmp_path/'i.npy', 'targs':tmp_path/'t.npy'}):
         with pytest.raises(ValueError, match="one for 'preds'"): ours.preds_to_memmap(learn, fn, bad)
     two = TSDataLoaders.from_memmap((X,X), np.arange(80)%6, splits=splits, bs=10)
