@@ -182,7 +182,6 @@ def _plot(rows, fn):
 # %% ../nbs/21_bench.ipynb #b6b95a23
 sizes = ((102_400,64), (40_960,64), (4096,64), (400,1024)) # (bytes of a row, rows of a batch)
 
-def _size_of(fn): return f'{os.path.getsize(fn)/1e9:.1f} GB'
 def _size(row): return f'rows of {row/1000:.0f} kB' if row>1000 else f'rows of {row} B'
 
 def _write(fn, gb):
@@ -210,13 +209,13 @@ def _with_steps(fn, secs, device, show):
     got = {n: r['cold 102400'][0] for n,r in got.items() if r}
     show('20 ms a step, rows of 102 kB, cold', {f"{n} (waiting {r['wait']:.0%})":r for n,r in got.items()})
 
-def _little_memory(fn, secs, device, show):
+def _little_memory(fn, name, secs, device, show):
     "Three epochs with memory for a quarter of the file; the other loader gets a little time only"
     small = _Small(os.path.getsize(fn)/4)
     if small.path is None: return print("Little memory: not measured, this user can't make a memory cgroup")
     try: got = {n: _child(small, name=n, fn=fn, sizes=sizes[:1], secs=100*secs if n=='memmap_ts' else secs, plan=[('cold',3)], device=device) for n in _two}
     finally: small.remove()
-    for i in range(3): show(f'memory a quarter of {_size_of(fn)}, rows of 102 kB, epoch {i+1}', {n:r['cold 102400'][i] for n,r in got.items() if r})
+    for i in range(3): show(f'{name}, epoch {i+1}', {n:r['cold 102400'][i] for n,r in got.items() if r})
 
 _two = ('memmap_ts','tsai inplace=False')
 
@@ -278,7 +277,8 @@ def bench(
     if device!='cpu':
         import torch
         if not torch.cuda.is_available(): sys.exit(f"--device {device}: torch sees no GPU")
-    _room(gb*1.5+4*(gb<4 and only in 'memory a quarter of 4.0 GB, rows of 102 kB'), path)
+    little = f'memory a quarter of {max(gb, 4):.1f} GB, rows of 102 kB' # of a smaller file, Python alone needs a quarter
+    _room(gb*1.5+4*(gb<4 and only in little), path)
     if not sys.stdout.isatty(): fastprogress.NO_BAR = True
     names,rows = [n for n in contenders if n not in optional or find_spec(n)],[]
     def show(situation, here):
@@ -291,14 +291,14 @@ def bench(
         _write(fn, gb)
         _evict(fn)
         cold = _gone(fn)>.9
-        print(f"{_size_of(fn)}, {os.cpu_count()} processors; " + ('evicted before each cold run' if cold else "cold: not measured, the file can't be evicted from the page cache"))
+        print(f"{os.path.getsize(fn)/1e9:.1f} GB, {os.cpu_count()} processors; " + ('evicted before each cold run' if cold else "cold: not measured, the file can't be evicted from the page cache"))
         if missing := [n for n in optional if n not in names]: print(f"Not installed, so not compared: {', '.join(missing)}")
         print(f'\n{head}')
         if some := [s for s in sizes if only in _size(s[0])]: _shuffled(fn, names, some, secs, cold, device, show)
         if cold and only in '20 ms a step, rows of 102 kB': _with_steps(fn, secs, device, show)
-        if only in 'memory a quarter of 4.0 GB, rows of 102 kB':
+        if only in little:
             large = fn
-            if gb<4: _write(large := str(Path(tmp)/'large.npy'), 4) # of a smaller one, Python alone needs a quarter
-            _little_memory(large, secs, device, show)
+            if gb<4: _write(large := str(Path(tmp)/'large.npy'), 4)
+            _little_memory(large, little, secs, device, show)
         if device!='cpu': _training(fn, device)
     if rows: _plot(rows, plot); print(f'\nPlot: {plot}')

@@ -169,9 +169,8 @@ def _all_there(self:RowReader, idxs):
     return self.complete if self.truth else self.cached(idxs)==1
 
 @patch
-def hint_bytes(self:RowReader, at, size):
-    "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
-    if self.fd is None or not len(at) or self._all_there((at+size//2)//self.row): return
+def _hint_pages(self:RowReader, at, size):
+    "Hint those pages of `size` bytes from each of the offsets `at` in the array that are not in memory"
     p,there = self._pages(at, size)
     p = np.sort(p[there==0])
     if not len(p): return
@@ -180,13 +179,19 @@ def hint_bytes(self:RowReader, at, size):
     self._willneed((self.off-self.pad+first*_page).tolist(), ((last-first+1)*_page).tolist())
 
 @patch
+def hint_bytes(self:RowReader, at, size):
+    "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
+    if self.fd is not None and len(at) and not self._all_there((at+size//2)//self.row): self._hint_pages(at, size)
+
+@patch
 def hint(self:RowReader, idxs):
     "Ask the system to read rows `idxs` soon, those that are not in memory; or start to read them, and return what has them `into` an array"
     if self.fd is None or not len(idxs): return
-    at,run,direct = idxs.astype('int64')*self.row,_is_run(idxs),self.direct
-    if direct and not (run and self.row<_block) and (res := direct.start(idxs)): return res # small rows one after the other share blocks
-    if self.row<=_page and not run: return self.hint_bytes(at, self.row)
+    direct = self.direct
+    if direct and not (self.row<_block and _is_run(idxs)) and (res := direct.start(idxs)): return res # small rows one after the other share blocks
     if self._all_there(idxs): return
+    at,run = idxs.astype('int64')*self.row,_is_run(idxs)
+    if self.row<=_page and not run: return self._hint_pages(at, self.row)
     there = self._pages(at, self.row)[1].min(1) # one page that is gone is a wait of its own
     if there.all(): return
     if run: self._willneed([self.off+int(at[0])], [len(idxs)*self.row])

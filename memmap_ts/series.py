@@ -112,8 +112,8 @@ class StretchReader:
     direct = None # windows overlap: what one has read, the page cache has for the next
 
     def start(self, n=None):
-        "Before an epoch of `n` rows"
-        self.engine.start(0)
+        "Before an epoch; of how many rows does not matter here"
+        self.engine.start(0) # of as many, none is read directly
         size = self.engine.n
         self.sweep = 0 if not self.warm and self.n*self.row>2*size and _fits(size) else size
 

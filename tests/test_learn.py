@@ -123,6 +123,13 @@ def test_interpretation_of_other_targets(saved):
 class Noop(nn.Module):
     def forward(self, x): return x.mean(2)
 
+class Stops(Noop):
+    n = 0
+    def forward(self, x):
+        self.n += 1
+        if self.n>4: raise KeyboardInterrupt
+        return super().forward(x)
+
 def test_preds_to_memmap(saved, tmp_path):
     from memmap_ts.learn import preds_to_memmap
     fn = saved(X)
@@ -132,12 +139,6 @@ def test_preds_to_memmap(saved, tmp_path):
     res = preds_to_memmap(learn, fn, tmp_path/'p.npy', bs=7)
     assert on_disk(res) and res.shape==(80,6); np.testing.assert_allclose(res, want, rtol=1e-6)
     with pytest.raises(FileExistsError): preds_to_memmap(learn, fn, tmp_path/'p.npy')
-    class Stops(Noop):
-        n = 0
-        def forward(self, x):
-            self.n += 1
-            if self.n>4: raise KeyboardInterrupt
-            return x.mean(2)
     learn.model = Stops()
     with pytest.raises(KeyboardInterrupt): preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10)
     assert not (tmp_path/'q.npy').exists()
@@ -164,12 +165,6 @@ def test_inputs_and_decoded_beside_predictions(saved, tmp_path):
     learn = Learner(dls, Noop())
     x,p,_,d = learn.get_preds(dl=dls.test_dl(X), with_input=True, with_decoded=True)
     fns = {k:tmp_path/f'{k}.npy' for k in ('inputs','preds','decoded')}
-    class Stops(Noop):
-        n = 0
-        def forward(self, x):
-            self.n += 1
-            if self.n>4: raise KeyboardInterrupt
-            return x.mean(2)
     learn.model = Stops()
     with pytest.raises(KeyboardInterrupt): ours.preds_to_memmap(learn, fn, fns, progress=False)
     assert not any(f.exists() for f in fns.values())
