@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
 from .cli import _room
-from .bench import _evict, _gone, _watched
+from .bench import _backed, _evict, _gone, _watched
 from .store import create_memmap, open_memmap
 
 # %% ../nbs/24_bench_stats.ipynb #82708d40
@@ -25,6 +25,7 @@ contenders = {'memmap_stats': _ours, 'X.mean(), X.std() (the tutorial)': lambda 
 
 def _run(name, fn):
     "Seconds and peak memory of one contender"
+    _backed(2*os.path.getsize(fn)) # NumPy's temporary arrays are as large
     return _watched(contenders[name](open_memmap(fn)))
 
 def _child(name, fn):
@@ -33,6 +34,7 @@ def _child(name, fn):
     return json.loads(r.stdout.strip().splitlines()[-1])
 
 def _cat(fn):
+    _backed(os.path.getsize(fn))
     t = time.perf_counter()
     with open(os.devnull, 'wb') as null: subprocess.run(['cat', fn], stdout=null, check=True)
     return time.perf_counter()-t,0

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
 from .cli import _room
-from .bench import _device_bytes, _watched
+from .bench import _backed, _device_bytes, _watched
 from .write import MemmapWriter, to_memmap
 
 # %% ../nbs/22_bench_write.ipynb #b7449aef
@@ -87,6 +87,7 @@ def _measure(name, fn, n, z):
     else: import zarr
     for f in (small,fn): Path(f).unlink(missing_ok=True)
     getattr(os, 'sync', lambda: None)()
+    _backed(n*_bytes)
     before = _device_bytes(Path(fn).parent, 'written')
     t,peak = _watched(lambda: run(fn, n, z))
     size,written = os.path.getsize(fn),_device_bytes(Path(fn).parent, 'written')
