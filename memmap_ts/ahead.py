@@ -67,7 +67,9 @@ class _Ahead:
             except queue.Empty: continue
             if err is None: return res
             self.close()
-            raise err
+            if err is StopIteration: break
+            try: raise err
+            finally: del err # else it and this frame hold each other, and the last batch
         raise StopIteration
 
     def close(self):
@@ -90,7 +92,7 @@ def _work(steps, q, stop):
         for res in steps:
             _put(q, stop, (res,None))
             if stop.is_set(): return
-        raise StopIteration
+        _put(q, stop, (None,StopIteration)) # not an instance: its traceback would hold the last batch
     except BaseException as e: _put(q, stop, (None,e)) # raised where the batch is asked for
 
 def _put(q, stop, x):

@@ -133,7 +133,7 @@ def test_signals(saved):
     finally: signal.setitimer(signal.ITIMER_REAL, 0); signal.signal(signal.SIGALRM, old)
     assert len(n)>100
 
-def aio(): return int(open('/proc/sys/fs/aio-nr').read())
+def aio(): return open('/proc/self/maps').read().count('[aio]') # places of this process
 
 def test_epochs_abandoned(saved):
     "Reads that nobody waits for hold no file, no memory, no place among the system's reads"
@@ -146,7 +146,7 @@ def test_epochs_abandoned(saved):
     some()
     first = some()
     assert some()==first
-    assert first[1]<2**13
+    assert 0<first[1]<64
 
 def test_in_a_forked_process(saved):
     "A child makes its own reads, also for a batch that no epoch has been started for"
