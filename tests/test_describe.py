@@ -21,6 +21,17 @@ def test_odd_arrays(X, saved):
     for a in (X, saved(X)):
         assert repr(describe(a)) and '<b>' not in describe(a)._repr_html_()
 
+def test_windows(saved):
+    "Facts are those of the series, which may be in RAM, a series of labels, or empty of what could be plotted"
+    fn = saved(np.arange(600.).reshape(300,2))
+    d = describe(*windows(fn, 20, horizon=5))
+    assert [o['windows'] for o in d.facts]==['276 × 2 × 20','276 × 2 × 5'] and all(o['file']==str(fn) and o['shape']=='300 × 2' for o in d.facts)
+    assert '276 × 2 × 20' in repr(d) and '<img' in d._repr_html_()
+    X,y = windows(np.arange(300), 20, horizon=1)
+    d = describe(X, y)
+    assert 'file' not in d.facts[0] and d.facts[1]['windows']=='280'
+    with pytest.raises(ValueError, match='280 rows and y 279'): describe(X, y[:-1])
+
 def test_reads_only_some_rows(tmp_path):
     "A terabyte, most of which no disk has"
     X = create_memmap(tmp_path/'X.npy', (10**6,100,2500))
