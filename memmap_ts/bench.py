@@ -108,7 +108,7 @@ def _measure(name, fn, row, bs, secs, situation, n, step, device):
     gc.collect() # what is mapped can't be evicted
     if situation=='cold':
         for f in _files(fn, name, row): _evict(f)
-        _backed(min(os.path.getsize(fn), 4e9*secs)) # more than a disk fills
+        _backed(min(os.path.getsize(fn), 2e9*secs)) # what a fast disk fills
     elif name in own_format: _warm(_files(fn, name, row))
     start,t = anon_memory() or 0,time.perf_counter()
     epoch = contenders[name](_array(fn, row), bs, device)

@@ -80,14 +80,12 @@ def _zarr(X, bs, device):
     return lambda: (torch.from_numpy(z.oindex[idxs.numpy()]).to(device) for idxs in torch.randperm(z.shape[0]).split(bs))
 
 def _datasets(X, bs, device):
-    import datasets, torch
+    import datasets, torch, pyarrow as pa
     X,to = _copy(X, 'datasets')
     if not to.exists():
         datasets.disable_progress_bars()
-        rows = X.reshape(len(X), -1)
-        features = datasets.Features(x=datasets.Sequence(datasets.Value('float32'), length=rows.shape[1]))
-        parts = [datasets.Dataset.from_dict({'x':rows[i:i+4096]}, features=features) for i in range(0, len(rows), 4096)]
-        datasets.concatenate_datasets(parts).save_to_disk(to)
+        rows = pa.FixedSizeListArray.from_arrays(X.ravel(), X[0].size)
+        datasets.Dataset(pa.table({'x':rows})).save_to_disk(to)
     dl = torch.utils.data.DataLoader(datasets.load_from_disk(to).with_format('torch'), bs, shuffle=True, drop_last=True)
     return lambda: (b['x'].to(device) for b in dl)
 
