@@ -115,6 +115,10 @@ def _measure(name, fn, row, bs, secs, situation, n, step, device):
     setup = time.perf_counter()-t
     return [{**r, 'setup':setup} for r in _epochs(epoch, fn, row, secs, n, step, start, situation=='warm')]
 
+def _median(runs):
+    "Epoch by epoch, the figures of the run with the median rate"
+    return [sorted(e, key=lambda r: r['rate'])[len(e)//2] for e in zip(*runs)]
+
 def _beside_limits(fn, row, bs, secs, measure):
     "The median of three measurements, each between two of what direct reads can do, the median of these, and the rate of copies: a disk is another one a second later"
     direct,runs = [_direct(fn, row, secs)],[]
@@ -123,7 +127,7 @@ def _beside_limits(fn, row, bs, secs, measure):
         direct.append(_direct(fn, row, secs))
     limits = {'copy of a batch':_copies(row, bs)}
     if direct[0]: limits['16 direct reads'] = statistics.median(direct)
-    return sorted(runs, key=lambda r: r[0]['rate'])[1],limits
+    return _median(runs),limits
 
 def _run(name, fn, sizes, secs, plan, step=0, device='cpu', limits=False):
     "Figures of one contender for each (situation, epochs) of `plan` and each (row, bs) of `sizes`; of the first situation beside its `limits`"
@@ -223,8 +227,6 @@ def _write(fn, gb):
 
 _two = ('memmap_ts','tsai inplace=False')
 _close = (*_two,'tensor in memory')
-
-def _median(runs): return [sorted(e, key=lambda r: r['rate'])[len(e)//2] for e in zip(*runs)]
 
 def _shuffled(fn, names, sizes, secs, cold, device, show):
     "Every contender, every size, cold and warm; warm, those that come close are run in turns, and their medians count"

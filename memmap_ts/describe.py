@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 from .store import _root
 from .read import RowReader
-from .items import itemify, _array, _is_array
+from .items import itemify, _no_list
 
 # %% ../nbs/12_describe.ipynb #6c99853d
 def _share_cached(root):
@@ -40,14 +40,14 @@ def _counts(y):
         if len(res)>most: return None
     return dict(sorted(res.items()))
 
-def _x(shape): return ' × '.join(f'{n:,}' for n in shape)
+def _shape(shape): return ' × '.join(f'{n:,}' for n in shape)
 
 def _facts(a):
     "What can be told of array `a` without reading it, by name; of windows what there is to say of their series"
-    if not isinstance(a, np.ndarray): return {'windows':_x(a.shape), **_facts(a.base)}
+    if not isinstance(a, np.ndarray): return {'windows':_shape(a.shape), **_facts(a.base)}
     res,root = {},_root(a)
     if root is not None and root.filename is not None: res['file'] = os.fspath(root.filename)+('' if (root.shape,root.strides)==(a.shape,a.strides) else ', a view of it')
-    res |= {'shape':_x(a.shape) or 'one number', 'dtype':str(a.dtype), 'order':'C' if a.flags.c_contiguous else 'Fortran' if a.flags.f_contiguous else 'strided', 'size':_size(a.nbytes)}
+    res |= {'shape':_shape(a.shape) or 'one number', 'dtype':str(a.dtype), 'order':'C' if a.flags.c_contiguous else 'Fortran' if a.flags.f_contiguous else 'strided', 'size':_size(a.nbytes)}
     if 'file' in res and os.path.isfile(root.filename):
         s = os.stat(root.filename)
         res['on disk'] = _size(getattr(s, 'st_blocks', s.st_size/512)*512)
@@ -101,10 +101,8 @@ def describe(
     seed:int=None, # Of the choice of rows
 ) -> Description: # Shows as a table and plots in a notebook
     "Look at an array: a table of facts, a few samples of each class, a histogram of random rows"
-    X,y = _array(X),None if y is None else _array(y)
-    X = X if _is_array(X) else np.asarray(X)
+    X,y = _no_list(X),None if y is None else _no_list(y)
     if y is not None and len(y)!=len(X): raise ValueError(f"X has {len(X):,} rows and y {len(y):,}: each sample needs a row of each")
-    y = y if y is None or _is_array(y) else np.asarray(y)
     rng,fig = np.random.default_rng(seed),None
     if X.ndim>1 and prod(X.shape) and X.dtype.kind in 'biuf': fig = _plot(X, _some(X, y if y is None or _counts(y) else None, n, rng), rng)
     return Description([_facts(a) for a in (X,y) if a is not None], fig)

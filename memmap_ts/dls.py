@@ -19,7 +19,7 @@ with warnings.catch_warnings(): # tsai turns UserWarning off for the whole proce
     from tsai.data import core as tsai
     from tsai.data.core import TSTensor
 from .read import as_idxs, idx_dtype
-from .items import Items, itemify, _array, _is_array
+from .items import Items, itemify, _no_list
 from .select import RandomRows, Select, WeightedRows
 from .columns import _new_items
 from .load import MemmapDL, _dl_args, _known
@@ -100,8 +100,7 @@ class _DataBlock(DataBlock):
 # %% ../nbs/05_dls.ipynb #7c1b5dcb
 def _series(X):
     "`X` as an array of (samples, vars, steps)"
-    X = _array(X)
-    if not _is_array(X): X = np.asarray(X)
+    X = _no_list(X)
     if X.dtype.kind not in 'biuf': raise TypeError(f"X has dtype {X.dtype}: series are real numbers. Pad arrays of different length to one length; make complex ones two variables, real and imaginary")
     if X.ndim<2: raise ValueError(f"X has shape {X.shape}: it needs to be (samples, vars, steps), or (samples, steps) for one variable")
     return X[:,None] if X.ndim==2 else X
@@ -110,8 +109,7 @@ def _inputs(X):
     "The arrays of one input, or of a tuple of several: series, or features that belong to a whole series"
     if not isinstance(X, tuple): return [_series(X)]
     if not X: raise ValueError("X is an empty tuple: pass an array, or a tuple of arrays for a model of several inputs")
-    res = [_array(o) for o in X]
-    res = [o if _is_array(o) else np.asarray(o) for o in res]
+    res = [_no_list(o) for o in X]
     return [_series(o) if o.ndim>2 else _series(o[:,None] if o.ndim==1 else o)[:,0] for o in res]
 
 def _rows_of(Xs, sel_vars, sel_steps):

@@ -146,6 +146,11 @@ def _array(a):
     if isinstance(a, np.ndarray) and a.ndim==0: raise TypeError("an array without dimensions has no rows")
     return a
 
+def _no_list(a):
+    "`a`, or the file at that path, as an array or what looks like one"
+    a = _array(a)
+    return a if _is_array(a) else np.asarray(a)
+
 def itemify(
     *arrays, # Arrays on disk or in RAM, paths of `.npy` files, lists; or one tuple of them
 ) -> Items: # Item `i` is the tuple of row `i` of each array

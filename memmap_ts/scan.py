@@ -32,7 +32,9 @@ def _reduce(f, x, axes):
     return f.reduce(x, axis=axes, keepdims=True)
 
 @lru_cache
-def _run(n): return next((m for m in range(512, 127, -1) if n%m==0), 0) # of longer ones a block may have 500 or fewer: for so few NumPy keeps the lock of Python, and the other threads wait
+def _run(n):
+    "How many of `n` numbers to multiply and sum at once, 0 if no number will do: of longer runs a block may have 500 or fewer, for which NumPy keeps Python's lock, and the other threads wait"
+    return next((m for m in (*range(512, 127, -1),*range(513, 1025)) if n%m==0), 0)
 
 def _sum(x, axes, squares=False):
     "Sum of `x`, or of its squares, over `axes`, which are kept; `x` may be overwritten"

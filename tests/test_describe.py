@@ -22,7 +22,7 @@ def test_odd_arrays(X, saved):
         assert repr(describe(a)) and '<b>' not in describe(a)._repr_html_()
 
 def test_windows(saved):
-    "Facts are those of the series, which may be in RAM, a series of labels, or empty of what could be plotted"
+    "Facts are those of the series, on disk or in RAM"
     fn = saved(np.arange(600.).reshape(300,2))
     d = describe(*windows(fn, 20, horizon=5))
     assert [o['windows'] for o in d.facts]==['276 × 2 × 20','276 × 2 × 5'] and all(o['file']==str(fn) and o['shape']=='300 × 2' for o in d.facts)
