@@ -8,12 +8,12 @@ __all__ = ['head', 'sizes', 'bench']
 # %% ../nbs/21_bench.ipynb #cc627d93
 import gc, json, mmap, os, statistics, subprocess, sys, tempfile, threading, time, traceback
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
-from fastprogress import fastprogress
 from fastprogress.fastprogress import progress_bar
 from .cli import anon_memory, _room
 from .contenders import contenders, optional, own_format
@@ -87,13 +87,17 @@ def _files(fn, name, row):
     "What contender `name` reads"
     return [f for f in Path(fn).with_name(f'{name}_{row}').rglob('*') if f.is_file()] if name in own_format else [fn]
 
-def _warm(files):
-    "Have `files` in the page cache, in the same pieces for every contender: what was read in another order lies in smaller ones"
-    for fn in files:
-        _evict(fn)
-        for _ in range(2): # what has been read once only may be dropped again
+@contextmanager
+def _kept(files):
+    "Keep `files` in the page cache, in the same pieces for every contender: what was read in another order lies in smaller ones"
+    with ExitStack() as maps:
+        for fn in files:
+            _evict(fn)
             with open(fn, 'rb') as f:
-                while f.read(2**24): pass
+                if not (size := os.path.getsize(fn)): continue
+                m = maps.enter_context(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
+                for i in range(0, size, 2**24): f.read(2**24); m[i:i+2**24:mmap.PAGESIZE]
+        yield
 
 def _prepare(name, fn, row, bs, device):
     "What is written, or imported, once is not set-up"
@@ -109,11 +113,11 @@ def _measure(name, fn, row, bs, secs, situation, n, step, device):
     if situation=='cold':
         for f in _files(fn, name, row): _evict(f)
         _backed(min(os.path.getsize(fn), 2e9*secs)) # what a fast disk fills
-    elif name in own_format: _warm(_files(fn, name, row))
-    start,t = anon_memory() or 0,time.perf_counter()
-    epoch = contenders[name](_array(fn, row), bs, device)
-    setup = time.perf_counter()-t
-    return [{**r, 'setup':setup} for r in _epochs(epoch, fn, row, secs, n, step, start, situation=='warm')]
+    with _kept(_files(fn, name, row)) if situation=='warm' and name in own_format else nullcontext():
+        start,t = anon_memory() or 0,time.perf_counter()
+        epoch = contenders[name](_array(fn, row), bs, device)
+        setup = time.perf_counter()-t
+        return [{**r, 'setup':setup} for r in _epochs(epoch, fn, row, secs, n, step, start, situation=='warm')]
 
 def _median(runs):
     "Epoch by epoch, the figures of the run with the median rate"
@@ -133,7 +137,6 @@ def _run(name, fn, sizes, secs, plan, step=0, device='cpu', limits=False):
     "Figures of one contender for each (situation, epochs) of `plan` and each (row, bs) of `sizes`; of the first situation beside its `limits`"
     res = {}
     for k,(situation,n) in enumerate(plan):
-        if situation!='cold' and name not in own_format: _warm([fn])
         for row,bs in sizes:
             try:
                 if k==0: _prepare(name, fn, row, bs, device)
@@ -226,15 +229,19 @@ def _write(fn, gb):
     X.flush()
 
 _two = ('memmap_ts','tsai inplace=False')
-_close = (*_two,'tensor in memory')
+_close = (*_two,'fastai, itemify','tensor in memory')
 
 def _shuffled(fn, names, sizes, secs, cold, device, show):
-    "Every contender, every size, cold and warm; warm, those that come close are run in turns, and their medians count"
-    cold,warm = [('cold',1)]*cold,[('warm',2)]
-    plans = [(n,cold if n in _close else cold+warm) for n in names if n!='tensor in memory']+[(n,warm) for _ in range(3) for n in _close]
-    runs = {n:[] for n in names}
-    for n,plan in progress_bar([o for o in plans if o[1]]):
-        runs[n].append(_child(name=n, fn=fn, sizes=sizes, secs=secs, plan=plan, device=device, limits=n=='memmap_ts' and not runs[n]))
+    "Every contender, every size, cold and warm; warm, some take turns, with the largest and the smallest rows three times, and their medians count"
+    cold,warm,ends = [('cold',1)]*cold,[('warm',2)],sizes[:1]+sizes[1:][-1:]
+    first = [o for n in names if (o := (n, (cold if n!='tensor in memory' else [])+(warm if n in own_format else []), sizes))[1]]
+    kept = [(n, warm, sizes) for n in names if n not in (*own_format,*_close)]+[(n, warm, s) for s in (sizes,ends,ends) for n in _close]
+    runs,todo = {n:[] for n in names},first+kept
+    todo = iter(progress_bar(todo) if sys.stdout.isatty() else todo) # into a file: the table alone
+    def run(n, plan, sizes): runs[n].append(_child(name=n, fn=fn, sizes=sizes, secs=secs, plan=plan, device=device, limits=n=='memmap_ts' and not runs[n]))
+    for o in islice(todo, len(first)): run(*o)
+    with _kept([fn]):
+        for o in todo: run(*o)
     got = {n: {k: _median([r[k] for r in rs if k in r]) for k in set().union(*rs) if 'limits' not in k} for n,rs in runs.items()}
     for row,bs in sizes:
         lim = runs['memmap_ts'][0].get(f'limits {row}', {})
@@ -270,14 +277,14 @@ def _cuda_limits(fn, row, bs, secs, device):
     "Samples/s of gathering into pinned memory, and of copying from it to the GPU"
     import torch
     from memmap_ts.read import RowReader
-    _warm([fn])
     X = _array(fn, row)
-    r = RowReader(X); r.start()
     out = torch.empty((bs, *X.shape[1:]), pin_memory=True)
     idxs = np.random.default_rng(0).integers(0, len(X), (64,bs))
     it = iter(range(10**9))
-    return {'gather into pinned memory': _rate(lambda: r.read(idxs[next(it)%64], out.numpy()), bs, secs, lambda: None),
-            'copy to the GPU from pinned memory': _rate(lambda: out.to(device, non_blocking=True), bs, secs, torch.cuda.synchronize)}
+    with _kept([fn]):
+        r = RowReader(X); r.start()
+        return {'gather into pinned memory': _rate(lambda: r.read(idxs[next(it)%64], out.numpy()), bs, secs, lambda: None),
+                'copy to the GPU from pinned memory': _rate(lambda: out.to(device, non_blocking=True), bs, secs, torch.cuda.synchronize)}
 
 def _training(fn, device, epochs=2):
     "Train InceptionTimePlus from disk, and from samples that lie on the device: losses, and the share of time that reading adds"
@@ -319,7 +326,6 @@ def bench(
         if not torch.cuda.is_available(): sys.exit(f"--device {device}: torch sees no GPU")
     little = f'memory a quarter of {max(gb, 4):.1f} GB, rows of 102 kB' # of a smaller file, Python alone needs a quarter
     _room(gb*1.5+4*(gb<4 and only in little), path)
-    if not sys.stdout.isatty(): fastprogress.NO_BAR = True
     names,rows = [n for n in contenders if n not in optional or find_spec(n)],[]
     def show(situation, here):
         ours = next((r['rate'] for n,r in here.items() if n.startswith('memmap_ts')), None)

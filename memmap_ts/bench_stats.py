@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
 from .cli import _room
-from .bench import _backed, _evict, _gone, _watched
+from .bench import _backed, _evict, _gone, _kept, _watched
 from .store import create_memmap, open_memmap
 
 # %% ../nbs/24_bench_stats.ipynb #82708d40
@@ -23,13 +23,13 @@ def _ours(X):
 contenders = {'memmap_stats': _ours, 'X.mean(), X.std() (the tutorial)': lambda X: lambda: (X.mean(),X.std()),
               'X.mean((0,2)), X.std((0,2))': lambda X: lambda: (X.mean((0,2)),X.std((0,2)))}
 
-def _run(name, fn):
-    "Seconds and peak memory of one contender"
-    _backed(2*os.path.getsize(fn)) # NumPy's temporary arrays are as large
+def _run(name, fn, touch):
+    "Seconds and peak memory of one contender, with memory touched before or as it comes"
+    if touch: _backed(2*os.path.getsize(fn)) # NumPy's temporary arrays are as large
     return _watched(contenders[name](open_memmap(fn)))
 
-def _child(name, fn):
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', f'from memmap_ts import bench_stats; import json; print(json.dumps(bench_stats._run({name!r}, {fn!r})))'], capture_output=True, text=True)
+def _child(name, fn, touch=True):
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', f'from memmap_ts import bench_stats; import json; print(json.dumps(bench_stats._run({name!r}, {fn!r}, {touch})))'], capture_output=True, text=True)
     if r.returncode: sys.exit(f"{name} failed: {r.stderr.strip()}")
     return json.loads(r.stdout.strip().splitlines()[-1])
 
@@ -66,5 +66,7 @@ def bench_stats(
                 _evict(fn)
                 r.append(_cat(fn) if n=='cat' else _child(n, fn))
         show('cold' if cold else 'as it was (the file can not be evicted)', runs)
-        _cat(fn)
-        show('warm', {n: [_child(n, fn) for _ in range(repeats)] for n in contenders})
+        with _kept([fn]):
+            for touch in (True,False):
+                turns = [[_child(n, fn, touch) for n in contenders] for _ in range(repeats)]
+                show('warm' if touch else 'warm, memory as it comes', dict(zip(contenders, zip(*turns))))
