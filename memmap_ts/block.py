@@ -34,11 +34,11 @@ class RowsToTSTensor(Transform):
         self.typ = typ
         self.dtype = None if dtype is None else np.dtype(str(dtype)[6:] if isinstance(dtype, torch.dtype) else dtype)
 
-    def encodes(self, o): return self.encodes_batch(np.array(o)) # a copy: `o` may be on disk
+    def encodes(self, o): return self.encodes_batch(np.asarray(o).copy()) # `o` may be on disk
 
     def encodes_batch(self, rows):
         a = np.asarray(rows)
-        if a.dtype.kind not in 'biufc': raise TypeError(f"MemmapBlock makes tensors of numbers, got {a.dtype}: use `CategoryBlock` for labels")
+        if a.dtype.kind not in 'biufc': raise TypeError(f"MemmapBlock makes tensors of numbers, got {a.dtype}: use `CategoryBlock` for labels. Is it the labels that came here? Then say which is which: get_x=ItemGetter(0), get_y=ItemGetter(1)")
         return self._tensor(a, self._dtype(a))
 
     def _dtype(self, a): return self.dtype or (np.dtype('float32') if a.dtype.kind=='f' else a.dtype.newbyteorder('='))
@@ -109,6 +109,7 @@ def _titles(true, pred):
     return f'{(true==pred).mean():.0%} of steps right','black'
 
 def _show_result(ctx, sample, pred, more=''):
+    if isinstance(pred, np.ndarray) and not isinstance(sample[-1], np.ndarray): pred = pred.item() if pred.size==1 else tuple(pred.tolist()) # a forecast of one step
     title,color = _titles(sample[-1], pred)
     sample[0].show(ctx=ctx, title=title+more, title_color=color)
     if isinstance(pred, np.ndarray): _Steps(sample[-1]).show(ctx); _Steps(pred).show(ctx, ':')

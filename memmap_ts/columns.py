@@ -30,7 +30,7 @@ class _Column:
 
         self.shape = None if self.k is None or not isinstance(self.items.arrays[self.k], np.ndarray) else self.items.arrays[self.k].shape[1:] # of a row
         if self.shape and self.fs and type(self.fs[0]) is Select and self.fs[0].small: self._cut(self.fs.pop(0))
-        self.late = self.fs[-1] if self.k is not None and self.fs and hasattr(self.fs[-1], 'narrow') and all(type(f) is Select for f in self.fs[:-1]) else None # of rows in the dtype they have on disk
+        self.late = self.fs[-1] if self.k is not None and self.fs and 'narrow' in vars(type(self.fs[-1])) and all(type(f) is Select for f in self.fs[:-1]) else None # of rows in the dtype they have on disk
         self.dtype = self.late and self.late.becomes(self.items.arrays[self.k])
         self.ks = range(len(self.items.arrays)) if self.k is None else [self.k]
 
@@ -94,8 +94,9 @@ def _flat(b):
 
 def _cast(x, dtype):
     "`x`, a tensor or a tuple of some, as `dtype`"
+    if dtype is None: return x
     if isinstance(x, tuple): return type(x)([_cast(*o) for o in zip(x, dtype)])
-    return x if dtype is None or not isinstance(x, torch.Tensor) else x.to(dtype)
+    return x.to(dtype) if isinstance(x, torch.Tensor) else x
 
 # %% ../nbs/04_columns.ipynb #1ae0a460
 class _Columns(list):
@@ -119,14 +120,13 @@ def _sample(x):
 
 def _idle(f, o):
     "Does transform `f` leave the elements of sample `o` alone? (`ToTensor` does what it is told for each type.)"
-    return f.name=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in _flat(o)))
+    return getattr(f, 'name', None)=='noop' or (type(f) is ToTensor and all(f(o_) is o_ for o_ in _flat(o)))
 
 # %% ../nbs/04_columns.ipynb #228062b7
 def _same(a, b): return a==b if isinstance(a, range) and isinstance(b, range) else np.array_equal(a, b)
 
 def _share(ds):
     "Keep one copy of the row numbers that fastai gives to each element of a sample"
-    if not isinstance(ds, Datasets): return
     a,splits = ds.tls[0].items, None
     for tl in ds.tls:
         b = tl.items

@@ -16,12 +16,14 @@ from .commands import _line
 def _pick(store, fn, name):
     "The array `name` in `store`, or the only one"
     arrays = {}
-    def look(group, at=''):
+    def look(group, at='', above=()):
         for k in group:
-            o = group[k]
+            try: o = group[k]
+            except (KeyError,OSError): continue # a link to nothing
             if hasattr(o, 'shape'): arrays[at+k] = o
-            else: look(o, f'{at}{k}/')
-    look(store)
+            elif hasattr(o, 'keys') and o not in above: look(o, f'{at}{k}/', (*above,o)) # a link may lead back
+    name = name and name.strip('/')
+    look(store, above=(store,))
     if name is None and len(arrays)==1: return next(iter(arrays.values()))
     if name not in arrays: raise ValueError(f"{fn} has {'no array ' + repr(name) if name else 'more than one array' if arrays else 'no array'}: name one of {list(arrays)} with --dataset")
     return arrays[name]
@@ -63,6 +65,7 @@ def convert(
     try:
         files = sorted(glob.glob(src)) if glob.has_magic(src) and not os.path.exists(src) else [src]
         if not files: raise FileNotFoundError(f"No file matches {src} (looked in {os.getcwd()}): check the pattern")
+        if len(files)>1 and any(os.path.realpath(f)==os.path.realpath(dst) for f in files): raise ValueError(f"{dst} matches {src} itself, and would become a part of what it is made of: give it another name, or another folder")
         what = [_open(f, dataset) for f in files]
         made = to_memmap(what[0] if len(what)==1 else what, dst, dtype, rows, overwrite, shown, **{k:v for k,v in table.items() if v})
     except KeyboardInterrupt: sys.exit('\ninterrupted: nothing was written')

@@ -12,12 +12,12 @@ from math import prod
 import numpy as np
 from .store import _root
 from .read import RowReader
-from .items import itemify, _no_list
+from .items import itemify, _array, _no_list
 
 # %% ../nbs/12_describe.ipynb #6c99853d
 def _share_cached(root):
     "Share of the file of the mapped array `root` that is in the page cache, or None where the system does not tell"
-    if not root.size: return None
+    if not root.size or not root.ndim: return None
     r = RowReader(root if root.flags.c_contiguous else root.T)
     if r.fd is None: return None
     if len(r.map)>2**36: return r.cached(r._some(500), 500) # all of it would take seconds
@@ -79,6 +79,7 @@ def _some(X, y, n, rng):
     return {str(c): rng.permutation(rows[labels==c])[:n] for c in np.unique(labels)[:6]}
 
 def _plot(X, some, rng):
+    "A figure of `some` samples and of values of random rows, and the share of these that is not finite"
     from matplotlib.figure import Figure # not pyplot: nothing is shown, or kept, that was not asked for
     n,most = len(some)+1,max(2**20//max(X[0].size, 1), 1)
     fig = Figure((4*min(n, 4), 2.6*-(-n//4)), layout='constrained')
@@ -88,11 +89,11 @@ def _plot(X, some, rng):
         for x in items.batch(rows)[0]: ax.plot(np.atleast_2d(x)[:10,::step].T.astype('f4'), lw=.7) # ten variables are enough
         ax.set_title(title)
     v = items.batch(np.sort(rng.choice(len(X), min(len(X), most, 512), replace=False)))[0].astype('f8').ravel()
-    v = v[np.isfinite(v)]
+    v,n_all = v[np.isfinite(v)],v.size
     axs[n-1].hist(v[:2**20], 60, color='gray')
     axs[n-1].set_title('values')
     for ax in axs[n:]: ax.set_axis_off()
-    return fig
+    return fig,1-v.size/n_all
 
 def describe(
     X, # Array on disk or in RAM, path of a `.npy` file, or `Windows`
@@ -101,11 +102,18 @@ def describe(
     seed:int=None, # Of the choice of rows
 ) -> Description: # Shows as a table and plots in a notebook
     "Look at an array: a table of facts, a few samples of each class, a histogram of random rows"
-    X,y = _no_list(X),None if y is None else _no_list(y)
+    X = _no_list(X)
+    if y is not None:
+        y = _array(y)
+        try: y = _no_list(y)
+        except ValueError: y,labels = np.empty(len(y), object),y; y[:] = labels # several labels each, or none
     if y is not None and len(y)!=len(X): raise ValueError(f"X has {len(X):,} rows and y {len(y):,}: each sample needs a row of each")
     rng,fig = np.random.default_rng(seed),None
-    if X.ndim>1 and prod(X.shape) and X.dtype.kind in 'biuf': fig = _plot(X, _some(X, y if y is None or _counts(y) else None, n, rng), rng)
-    return Description([_facts(a) for a in (X,y) if a is not None], fig)
+    facts = [_facts(a) for a in (X,y) if a is not None]
+    if X.ndim in (2,3) and prod(X.shape) and X.dtype.kind in 'biuf':
+        fig,odd = _plot(X, _some(X, y if y is None or _counts(y) else None, n, rng), rng)
+        if odd: facts[0]['not finite'] = f'{odd:.2%} of the values in some random rows'
+    return Description(facts, fig)
 
 # %% ../nbs/12_describe.ipynb #c513ac2d
 def _html(a):

@@ -9,6 +9,7 @@ __all__ = ['check_splits', 'TSDataLoaders']
 import inspect, warnings
 import numpy as np
 import torch
+from fastcore.basics import first
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.block import DataBlock, TransformBlock
@@ -167,6 +168,13 @@ def _sampler(sampler, weights, partial_n, shuffle, y, splits, n):
     if not shuffle: raise ValueError("weights and partial_n draw rows at random: leave out shuffle=False")
     return RandomRows(len(splits[0]), partial_n) if weights is None else WeightedRows(_weights(weights, y, splits[0], n), partial_n)
 
+_few = 2**22 # windows to look at before training: a moment, 100 MB
+
+def _warn_leak(wins, splits):
+    "Say that windows `wins` of different `splits` share steps, if they do"
+    try: wins.check_leak(splits)
+    except ValueError as e: warnings.warn(f"{e}. A model can remember these steps, so what it is validated on looks better than it is", RuntimeWarning, stacklevel=3) # tsai silences every UserWarning
+
 class TSDataLoaders(tsai.TSDataLoaders):
     "tsai's `TSDataLoaders`, with factories for arrays on disk"
     @classmethod
@@ -197,12 +205,15 @@ class TSDataLoaders(tsai.TSDataLoaders):
     ):
         "Loaders from arrays; nothing of `X` is loaded"
         _known(kwargs, _factory_args|set(inspect.signature(cls.from_memmap).parameters)-{'kwargs'}, 'TSDataLoaders.from_memmap')
+        if y is None and isinstance(X, tuple) and len(X)==2 and all(hasattr(o, 'split_by_time') for o in X): raise TypeError("X is two kinds of windows, and there is no y: pass what `windows` gives as two arguments, `from_memmap(*windows(…))`")
         Xs,y = _inputs(X),_targets(y)
         items = itemify(*Xs) if y is None else itemify(*Xs, y)
         if not len(items): raise ValueError("X has no rows: there is nothing to train on")
         if callable(splits): splits = splits(items)
-        if splits is None and hasattr(X, 'split_by_time') and valid_pct: splits = X.split_by_time(1-valid_pct) # random windows that overlap would put the same steps in both sets
+        wins = first(o for o in (X if isinstance(X, tuple) else (X,)) if hasattr(o, 'split_by_time'))
+        if splits is None and wins is not None and valid_pct: splits = wins.split_by_time(1-valid_pct) # random windows that overlap would put the same steps in both sets
         splits = _random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
+        if wins is not None and len(items)<=_few: _warn_leak(wins, splits)
         sizes = _sizes(bs, val_bs, len(splits))
         x_tfms,y_tfms = _split_tfms(tfms)
         blocks,getters = map(list, zip(_x_block(Xs, dtype, x_tfms, sel_vars, sel_steps, isinstance(X, tuple))))
@@ -240,7 +251,7 @@ class TSDataLoaders(tsai.TSDataLoaders):
         bs:int=64, # Size of batch
     ):
         "A loader of new samples, unshuffled, with the transforms of validation"
-        return self.valid.new_dl(X, y, bs=bs)
+        return self.valid.new_dl(X, _targets(y), bs=bs)
 
     def test_dl(self,
         test_items, # Array, path or `Items` of new samples, a tuple (X, y), or a list of samples
@@ -251,9 +262,12 @@ class TSDataLoaders(tsai.TSDataLoaders):
     ):
         "A loader of new samples, unshuffled, with the transforms of validation"
         dl = self.valid
+        if hasattr(rm_type_tfms, '__len__'): raise TypeError("test_dl takes samples and targets as one: test_dl((X, y), with_labels=True)")
         if not isinstance(test_items, Items):
             if isinstance(test_items, list): test_items = itemify(*map(list, zip(*test_items))) if isinstance(test_items[0], tuple) else itemify(test_items)
-            else: test_items = _new_items(*_X_y(test_items, dl._n_x), dl._row_shapes)
+            else:
+                X,y = _X_y(test_items, dl._n_x)
+                test_items = _new_items(X, _targets(y), dl._row_shapes)
         if with_labels and len(test_items.arrays)<=dl._n_x: raise ValueError("with_labels=True needs the labels: pass (X, y)")
         if not with_labels: test_items = Items(test_items.arrays[:dl._n_x], test_items.idxs)
         return dl.new_dl(test_items, bs=bs or dl.bs, **kwargs)

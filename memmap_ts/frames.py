@@ -7,6 +7,7 @@ __all__ = ['table_chunks']
 
 # %% ../nbs/12_frames.ipynb #fd00a18f
 import os
+from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from fastcore.basics import first, listify
@@ -62,19 +63,26 @@ def _whole(frames, col, ascending):
     if kept is not None: yield kept
 
 # %% ../nbs/12_frames.ipynb #a81a87f2
-def _check_columns(df, need):
-    missing = [c for c in need if c not in df.columns]
-    if missing: raise ValueError(f"no column {missing[0]!r} in the table: there are {list(df.columns)}")
-    return df
+def _checked(frames, need, every):
+    "`frames`, each with the columns `need`; if `every` column counts, with those of the first one and no others"
+    for i,df in enumerate(frames):
+        cols = df.columns
+        if every and not i: need = list(dict.fromkeys([*need, *cols]))
+        missing,twice = [c for c in need if c not in cols],[c for c in cols[cols.duplicated()] if c in need]
+        more = set(cols)-set(need) if every else ()
+        if missing: raise ValueError(f"no column {missing[0]!r} in the table: there are {list(cols)}")
+        if twice: raise ValueError(f"several columns are named {twice[0]!r}: rename them, e.g. with `df.set_axis([…], axis=1)`")
+        if more: raise ValueError(f"columns {[c for c in cols if c in more]} are not in the first table, which has {need}: say with data_cols which columns hold data")
+        yield df
 
 def _frames(src, n, by, sample_col, need, columns, ascending, tell):
     "Parts of table `src`, or of several, sorted by the columns `by`, of whole samples"
-    if _is_frame(src): frames = _sorted_frames(_check_columns(src, need), n or _per_part(src.columns), by, ascending, tell)
+    if _is_frame(src): frames = _sorted_frames(*_checked([src], need, not columns), n or _per_part(src.columns), by, ascending, tell)
     else:
         files = [src] if _is_table(src) else src
         def share(i): return lambda s: tell((i+s)/len(files)) if hasattr(files, '__len__') else None
         parts = (df for i,o in enumerate(files) for df in ([o] if _is_frame(o) else _file_frames(o, n, columns, share(i))))
-        frames = (_check_columns(df, need) for df in parts)
+        frames = _checked(parts, need, not columns)
     if sample_col is None: return frames
     frames = _whole(frames, sample_col, ascending)
     return frames if _is_frame(src) else (df.sort_values(by, ascending=ascending, kind='stable') for df in frames)
@@ -103,12 +111,22 @@ def _of_sample(o, col):
     if odd.any(): raise ValueError(f"target {col!r} changes within a sample ({', '.join(map(str, pd.unique(o[odd][0])[:3]))}, …): say with y_func what its targets are, e.g. `lambda o: o[:,-1:]` for those of its last row, `lambda o: o` for those of all rows, one after the other")
     return o[:,:1]
 
+def _numbers(df):
+    "The values of `df`, whose columns may be of several types, in one that holds them all: so a cast that loses digits is noticed where it is made"
+    x = df.to_numpy()
+    if x.dtype!=object: return x
+    def column(c):
+        a = df[c].to_numpy()
+        if a.dtype.kind=='O':
+            with suppress(ValueError): a = np.array(a.tolist()) # not of lists of different length
+        if a.ndim==1 and a.dtype.kind in 'biufc': return a
+        try: return df[c].astype('float64').to_numpy() # numbers as strings or objects, missing ones
+        except (TypeError,ValueError) as e: raise ValueError(f"column {c!r} does not hold numbers ({e}): name those that do with data_cols, or make numbers of it") from None
+    return np.stack([column(c) for c in df], 1)
+
 def _samples(df, n, feat_col, data_cols, target_col, steps_in_rows, y_func):
     "X and y of the `n` samples in `df`"
-    x = df[data_cols].to_numpy()
-    if x.dtype==object: # columns of several types: what holds them all, so that a cast that loses digits is noticed where it is made
-        x,objects = np.array(x.tolist()).reshape(x.shape),x
-        if x.dtype.kind not in 'biuf': x = objects.astype('float32')
+    x = _numbers(df[data_cols])
     if feat_col is not None: x = x.reshape(n, df[feat_col].nunique(), -1) if n else x.reshape(0, 1, len(data_cols))
     elif steps_in_rows: x = x.reshape(n, -1 if n else 1, len(data_cols)).swapaxes(1, 2)
     else: x = x.reshape(n, 1, -1 if n else len(data_cols))
@@ -138,6 +156,7 @@ def table_chunks(
         if len(listify(c))>1: raise ValueError(f"{c}: one column tells the samples (or the variables) apart; make one of these")
     sample_col,feat_col = (first(listify(c)) for c in (sample_col,feat_col))
     target_col,sort_by,data_cols = (list(listify(c)) for c in (target_col,sort_by,data_cols))
+    if steps_in_rows and sample_col is None: raise ValueError("steps_in_rows=True needs a sample_col, too: which sample is a row a step of? If each file is one sample, read them yourself and append them to a `MemmapWriter`")
     if feat_col is not None and sample_col is None: raise ValueError(f"feat_col={feat_col!r} needs a sample_col, too: which sample is a row of?")
     if y_func and (sample_col is None or not target_col): raise ValueError("y_func is for targets of several rows: pass sample_col and target_col, too")
     if sort_by and sample_col is None and not _is_frame(src): raise ValueError(f"sort_by={sort_by} would sort the samples of a file that is read a part at a time: sort the file")
@@ -147,5 +166,6 @@ def table_chunks(
     usual,feats = None,None
     for df in _frames(src, chunk_rows, by, sample_col, need, need if data_cols else None, ascending, tell):
         data_cols = data_cols or [c for c in df.columns if c not in named]
+        if not data_cols: raise ValueError(f"no column is left for X, all are named otherwise: {list(df.columns)}")
         n,usual,feats = _count(df, sample_col, feat_col, usual, feats)
         yield _samples(df, n, feat_col, data_cols, target_col, steps_in_rows, y_func)

@@ -36,7 +36,7 @@ class Items:
         arrays:tuple, # Arrays (or lists) of the same length
         idxs=None, # Row numbers in them, default all
     ):
-        self.arrays, self.idxs = tuple(arrays), range(len(arrays[0])) if idxs is None else idxs
+        self.arrays, self.idxs = tuple(arrays), range(len(arrays[0])) if idxs is None else idxs if isinstance(idxs, range) or getattr(idxs, 'dtype', bool)!=bool else as_idxs(idxs, len(arrays[0]), 'item')
         self._rows,self._readers = tuple(_rows(a) for a in self.arrays),{}
 
     def _new(self, idxs):
@@ -142,6 +142,7 @@ def _array(a):
     if isinstance(a, (str,os.PathLike)): a = open_memmap(a)
     elif type(a).__module__.split('.')[0] in ('torch','pandas'): a = np.asarray(a)
     elif isinstance(a, L): a = a.items if isinstance(a.items, list) else list(a)
+    if isinstance(a, np.ma.MaskedArray) and np.ma.is_masked(a): raise ValueError("an array with masked values: nothing would know of the mask, so pass e.g. `a.filled(np.nan)`")
     if not (_is_array(a) or isinstance(a, (list,tuple))): raise TypeError(f"can't take rows from {type(a).__name__}: pass an array, a path of a .npy file, or a list (write other formats to a .npy file first)")
     if isinstance(a, np.ndarray) and a.ndim==0: raise TypeError("an array without dimensions has no rows")
     return a

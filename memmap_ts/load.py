@@ -6,10 +6,10 @@
 __all__ = ['MemmapDL']
 
 # %% ../nbs/04_load.ipynb #d7c1c12d
-import difflib, gc, inspect, random
+import difflib, gc, inspect, itertools, random
 import numpy as np
 import torch
-from fastcore.basics import first, merge, patch
+from fastcore.basics import chunked, first, merge, noop, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.core import TfmdDL, Datasets
@@ -17,6 +17,7 @@ from fastai.data.load import DataLoader, SkipItemException
 from fastai.data.transforms import ItemGetter
 from fastai.torch_core import apply, to_device
 from fasttransform import Pipeline
+from .read import as_idxs
 from .items import Items
 from .order import _Order
 from .rows import _use_rows
@@ -26,7 +27,8 @@ from .shapes import _Shapes
 
 # %% ../nbs/04_load.ipynb #b8eeb116
 _hints = {'shuffle_train':"use shuffle", 'inplace':"nothing is loaded, so leave it out", 'sort':"rows are announced to the system in any order, so leave it out",
-          'vocab':"pass y_block=CategoryBlock(vocab=[…])"} # arguments of tsai's `get_ts_dls`
+          'vocab':"pass y_block=CategoryBlock(vocab=[…])", # arguments of tsai's `get_ts_dls`
+          'after_item':"pass item_tfms", 'after_batch':"pass batch_tfms"} # of a loader, where a factory makes them
 _not_called = {'create_item','do_batch','sample'} # of fastai's loader
 _hints.update(dict.fromkeys(_not_called, "the rows of a batch are read at once, so nobody would call it. Change samples with after_item or before_batch, their order with a sampler"))
 
@@ -66,6 +68,8 @@ class MemmapDL(_Order, _Shapes, TfmdDL):
         if cache and num_workers: raise ValueError(f"cache='device' with num_workers={num_workers}: the samples are on the device already, so pass num_workers=0")
         if not isinstance(bs, (int,np.integer)): raise TypeError(f"bs={bs!r}: one number (validation has its own, val_bs)")
         if bs<1: raise ValueError(f"bs={bs}: a batch needs at least one sample")
+        if not isinstance(prefetch, (int,np.integer)) or prefetch<0: raise ValueError(f"prefetch={prefetch!r}: a number of batches, 0 for no thread")
+        if not isinstance(dataset, (Items,Datasets)): raise TypeError(f"can't load batches of {type(dataset).__name__}: pass `itemify(X, y)`, or `Datasets` over it")
         if isinstance(dataset, Items): dataset = Datasets(dataset, tfms=[[ItemGetter(k)] for k in range(len(dataset.arrays))])
         _share(dataset)
         _use_rows(dataset)
@@ -73,15 +77,17 @@ class MemmapDL(_Order, _Shapes, TfmdDL):
         self.seed,self.prefetch,self.sampler,self.cache,self._ring,self._cached,self._late = seed,prefetch,sampler,cache,_Ring(prefetch+3),None,None
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, verbose=verbose, do_setup=do_setup,
                          **{k:v for k,v in kwargs.items() if not k.startswith('val_')})
-        if seed is not None: self.rng = random.Random(seed)
+        if seed is not None: self.rng = random.Random(int(seed))
 
 # %% ../nbs/04_load.ipynb #a0cdf0bd
+def _fs(f): return [] if f is noop else getattr(f, 'fs', [f]) # a pipeline, or any function
+
 @patch
 def _whole(self:MemmapDL, xs):
     "Can the columns be the batch, or are there transforms of samples?"
     if type(self).create_batch is not TfmdDL.create_batch or 'create_batch' in vars(self): return False
     sample = [_sample(x) for x in xs]
-    return all(_idle(f, sample) for nm in ('after_item','before_batch') for f in getattr(self, nm).fs)
+    return all(_idle(f, sample) for nm in ('after_item','before_batch') for f in _fs(getattr(self, nm)))
 
 @patch
 def _finish(self:MemmapDL, cols, xs, whole):
@@ -107,7 +113,7 @@ def do_batch(self:MemmapDL,
 ):
     "The batch of the samples at positions `b`, read here and now"
     cols = _Columns(self)
-    rows = cols.rows(np.asarray(b))
+    rows = cols.rows(as_idxs(b, len(self.dataset), 'position', 'sample'))
     xs = [c.finish(*r) for c,r in zip(cols, cols.read(rows, cols.hint(rows)))]
     return self._finish(cols, xs, self._whole(xs))
 
@@ -115,8 +121,10 @@ def do_batch(self:MemmapDL,
 @patch
 def _cached_batch(self:MemmapDL, idxs):
     "The batch of the samples at positions `idxs`, from samples that are all on the device"
+    device = self.device or torch.device('cpu')
+    if self._cached is not None and _flat(self._cached)[0].device.type!=device.type: self._cached = apply(lambda x: x.to(device), self._cached) # as the model was moved
     if self._cached is None:
-        res,device = None,self.device or torch.device('cpu')
+        res = None
         for i in range(0, self.n, self.bs):
             b = self._on_device(self.do_batch(np.arange(i, min(i+self.bs, self.n))))
             if res is None:
@@ -137,9 +145,7 @@ def _lookahead(readers, bs):
     return min(max(n//2, 2), 64) if any(r.direct for r in readers) else max(n, 2)
 
 @patch
-def create_batches(self:MemmapDL,
-    samps, # Iterator over arrays of positions, one for each batch
-):
+def _read_batches(self:MemmapDL, samps):
     "The batches of `samps`, arrays of positions"
     if self.cache:
         yield from map(self._cached_batch, samps)
@@ -158,6 +164,18 @@ def create_batches(self:MemmapDL,
     finally: steps.close()
 
 @patch
+def create_batches(self:MemmapDL,
+    samps, # Iterator over positions: arrays, one for each batch, or numbers, as fastai's `DistributedDL` has them
+):
+    "The batches of `samps`"
+    samps = iter(samps)
+    if (head := next(samps, None)) is None: return
+    samps = itertools.chain([head], samps)
+    if np.ndim(head): yield from self._read_batches(samps)
+    else:
+        for b in self._read_batches(map(np.array, chunked(samps, self.bs, self.drop_last))): yield _cast(b, self._late)
+
+@patch
 def __iter__(self:MemmapDL):
     if self.fake_l.num_workers: # fastai's way, the batches are made in its worker processes
         try: yield from TfmdDL.__iter__(self)
@@ -172,7 +190,7 @@ def __iter__(self:MemmapDL):
     try:
         for b in batches:
             b = self.after_batch(self._on_device(b))
-            if self.after_batch.fs: gc.collect(0) # a dispatch that finds nothing for the targets leaves a cycle that holds the batch
+            if _fs(self.after_batch): gc.collect(0) # a dispatch that finds nothing for the targets leaves a cycle that holds the batch
             yield b
     finally: batches.close()
     self.after_iter()
@@ -196,11 +214,12 @@ def new(self:MemmapDL,
 ):
     "A loader like this one with some arguments changed"
     if cls is None or issubclass(cls, MemmapDL):
+        if 'shuffled' in kwargs: kwargs['shuffle'] = kwargs.pop('shuffled') # what fastai's `tta` means
         keep = (dataset is None or dataset is self.dataset) and kwargs.get('shuffle') is not False # `get_preds` asks so for all samples, each once
-        kwargs = merge({'seed':self.seed, 'prefetch':self.prefetch, 'cache':self.cache, 'sampler':self.sampler if keep else None}, kwargs)
+        kwargs = merge({'seed':self.seed, 'prefetch':self.prefetch, 'cache':None if kwargs.get('num_workers') else self.cache, 'sampler':self.sampler if keep else None}, kwargs)
     res = TfmdDL.new(self, dataset, cls, **kwargs)
     for k in ('_shapes','_row_shapes','_n_x','_dense'): setattr(res, k, getattr(self, k))
-    if isinstance(res, MemmapDL) and res.dataset is self.dataset and not {'after_item','before_batch'} & set(kwargs): res._cached = self._cached
+    if self._cached is not None and isinstance(res, MemmapDL) and res.dataset is self.dataset and res.n<=len(_flat(self._cached)[0]) and not {'after_item','before_batch'} & set(kwargs): res._cached = self._cached
     return res
 
 @patch

@@ -27,12 +27,12 @@ def get_idxs(self:_Order):
     if self.sampler is not None: return self._sampled()
     if self.shuffle and getattr(self.shuffle_fn, '__func__', None) is _Order.shuffle_fn: return self._permutation(self.n)
     idxs = np.arange(self.n, dtype='int32' if self.n<2**31 else 'int64')
-    return self.shuffle_fn(idxs) if self.shuffle else idxs
+    return self.shuffle_fn(idxs.tolist()) if self.shuffle else idxs # a function of one's own gets a list, as from fastai
 
 @patch
 def shuffle_fn(self:_Order, idxs):
     "`idxs` in random order"
-    return idxs[self._permutation(len(idxs))]
+    return np.asarray(idxs)[self._permutation(len(idxs))]
 
 # %% ../nbs/04_order.ipynb #9d02ee8d
 @patch
@@ -60,6 +60,7 @@ def __len__(self:_Order): return -(-self._n_used(self._n_epoch())//self.bs)
 def _batches(self:_Order, idxs):
     "Positions `idxs` in batches, those of this process"
     if not isinstance(idxs, np.ndarray): idxs = np.fromiter(itertools.islice(idxs, self._n_epoch()), 'int64')
+    idxs = as_idxs(idxs, len(self.dataset), 'position', 'sample') # the rows of a split, and no others
     return (idxs[i:i+self.bs] for i in range(self.offs*self.bs, self._n_used(len(idxs)), self.num_workers*self.bs))
 
 @patch

@@ -6,7 +6,8 @@
 __all__ = []
 
 # %% ../nbs/08_part.ipynb #77b8583b
-import copy, errno, io, json, os
+import copy, errno, io, json, os, stat
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 import numpy as np
@@ -22,12 +23,14 @@ def _unchanged(a, b, rounds):
     s,d = a.dtype.kind,b.dtype.kind
     if d in 'iu':
         i = np.iinfo(b.dtype)
+        if a.dtype=='f2': a = a.astype('f4') # where the limits are finite
         return (np.trunc(a)==a) & (a>=i.min) & (a<float(i.max)+1) if s=='f' else (a>=i.min) & (a<=i.max)
     if d=='b': return (a==0) | (a==1)
     if d in 'fc' and rounds: return np.isfinite(b) | ~np.isfinite(a)
     if d in 'fc' and s in 'iu':
         exact = 2**(np.finfo(b.dtype).nmant+1) # integers up to here have a float of their own
         return (a>=-exact) & (a<=exact)
+    if d in 'mM': b = b.astype(a.dtype) # NumPy would compare in the finer unit, where both may have overflowed
     return (b==a) | (a!=a) # NaN and NaT stay what they are
 
 def _cast(a, dtype, rounds=False, casting='safe'):
@@ -48,15 +51,18 @@ def _rows(chunk):
     if isinstance(chunk, np.ma.MaskedArray) and np.ma.is_masked(chunk): raise ValueError("a chunk with masked values: a .npy file has no mask, so pass e.g. `chunk.filled(np.nan)`")
     a = np.asarray(chunk.detach().cpu() if hasattr(chunk, 'detach') else chunk)
     if a.ndim==0: raise ValueError(f"a chunk is an array of rows, got {chunk!r} of no dimension: pass one row as `row[None]`")
-    if a.dtype.kind in 'OT' and a.size and all(isinstance(o, str) for o in a.flat): a = np.array(a.tolist())
+    if a.dtype.kind in 'OT' and a.size:
+        words = [isinstance(o, str) for o in a.flat]
+        if all(words): a = np.array(a.tolist())
+        elif any(words): raise ValueError(f"row {(i := words.index(False))*len(a)//a.size} of a chunk of strings has {a.flat[i]!r}: leave such rows out, or put a string in its place")
     if a.dtype.hasobject: raise TypeError(f"dtype {a.dtype} can't be put on disk: use a number type, or `astype(str)`")
     return a
 
 # %% ../nbs/08_part.ipynb #d42c54f9
-def _locked(path):
+def _locked(path, make=os.O_CREAT):
     "Open `path` for writing, made if it is not there, with an exclusive lock on it"
     while True:
-        f = os.fdopen(os.open(path, os.O_RDWR|os.O_CREAT|getattr(os, 'O_BINARY', 0), 0o666), 'r+b', buffering=0)
+        f = os.fdopen(os.open(path, os.O_RDWR|make|getattr(os, 'O_BINARY', 0), 0o666), 'r+b', buffering=0)
         try:
             if fcntl: fcntl.flock(f, fcntl.LOCK_EX|fcntl.LOCK_NB)
             else: msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)
@@ -71,9 +77,12 @@ def _locked(path):
 def _sync_folder(path):
     "Make names in the folder of `path` last"
     if os.name=='nt': return # Windows can't open a folder
-    fd = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-    try: os.fsync(fd)
-    finally: os.close(fd)
+    try:
+        fd = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+        try: os.fsync(fd)
+        finally: os.close(fd)
+    except OSError as e: # a folder may be closed to readers, and not every file system can do this; the rename is whole without it
+        if e.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EBADF, errno.EISDIR, errno.ENOTSUP): raise
 
 # %% ../nbs/08_part.ipynb #fd090573
 _block = 2**24 # bytes written, or converted, at a time
@@ -86,16 +95,25 @@ def _write(f, a):
 class _Part:
     "The unfinished file of `fn`"
     def __init__(self, fn, dtype, casting):
-        self.fn,self.path,self.casting = os.fspath(fn),f'{os.fspath(fn)}.part',casting
+        self.name,self.fn,self.casting = fn,os.path.realpath(fn),casting
+        self.path = f'{self.fn}.part'
         self.asked = None if dtype is None else np.dtype(dtype)
         if self.asked is not None and self.asked.hasobject: raise TypeError(f"dtype {self.asked} can't be put on disk: use a number type, or str for strings of any length")
         self.wide = self.asked is None or self.asked.kind in 'US' and not self.asked.itemsize # may strings become longer?
         self.shape,self.f = None,_locked(self.path)
         Path(f'{self.path}.wide').unlink(missing_ok=True)
 
+    def takes(self, a):
+        "The dtype of the file if its first rows are like `a`"
+        if self.asked is None or self.wide and self.asked.kind==a.dtype.kind: return a.dtype
+        if self.wide and a.size: raise TypeError(f"values of dtype {a.dtype} can't be kept in a file of strings of any length: make strings of them, or pass a dtype such as '{self.asked.char}20'")
+        return self.asked
+
     def begin(self, shape, dtype):
         "An empty file of rows of `shape` and `dtype`"
-        self.shape,self.dtype = tuple(shape),np.dtype(dtype)
+        dtype = np.dtype(dtype)
+        if dtype in ('V','M8','m8'): raise TypeError(f"dtype {dtype} does not say what a value is: name one with a size, or a unit, e.g. 'V8' or 'datetime64[s]'")
+        self.shape,self.dtype = tuple(shape),dtype
         self.size = self.dtype.itemsize*prod(self.shape)
         self.f.truncate(0)
         self.start = self.header(0)
@@ -139,58 +157,76 @@ class _Part:
 @patch
 def widen(self:_Part, dtype, n):
     "Write the first `n` rows again, as `dtype`"
-    new,old,wide = copy.copy(self),self.f,f'{self.path}.wide'
+    new,wide = copy.copy(self),f'{self.path}.wide'
     rows = np.memmap(self.path, self.dtype, 'r', self.start, (n,*self.shape)) if n*self.size else np.empty((n,*self.shape), self.dtype)
+    new.f = _locked(wide) # a lock that stays with the file when it is renamed
     try:
-        with open(wide, 'wb', buffering=0) as new.f:
-            new.begin(self.shape, dtype)
-            new.write(rows, 0)
-            new.sync(); new.header(n); new.sync()
+        new.begin(self.shape, dtype)
+        new.write(rows, 0)
+        new.sync(); new.header(n); new.sync()
         del rows
-        if os.name=='nt': old.close() # Windows renames no open file, and to no open one
+        if os.name=='nt': new.f.close(); self.f.close() # Windows renames no open file, and to no open one
         os.replace(wide, self.path)
     except BaseException:
+        new.f.close()
         Path(wide).unlink(missing_ok=True)
         raise
-    self.f,self.dtype,self.size,self.start = _locked(self.path),new.dtype,new.size,new.start
-    old.close()
+    self.f.close()
+    vars(self).update(vars(new), f=_locked(self.path) if os.name=='nt' else new.f)
 
 # %% ../nbs/08_part.ipynb #5be330c9
 class _Region:
     "Takes blocks of an array of `shape` into the unfinished file of `part`"
     def __init__(self, part, shape):
         self.path,self.start,self.shape,self.dtype,self.how = part.path,part.start,shape,part.dtype,(part.asked is not None, part.casting)
+        self.end,self.mark = part.start+part.size*shape[0],os.urandom(16)
+        part.f.seek(self.end); _write(part.f, np.frombuffer(self.mark, 'u1'))
+        part.sync() # for other machines to see it
 
     def __setitem__(self, where, block):
         a = np.ascontiguousarray(_cast(_rows(block), self.dtype, *self.how))
+        want = tuple(len(range(*s.indices(n))) for s,n in zip(where, self.shape))
+        if a.shape!=want: raise ValueError(f"a block of shape {a.shape} where dask was told that it has {want}: name the right `chunks` (or `drop_axis`) for `map_blocks`")
         if not a.nbytes: return
         k = a.ndim-1
         while k and a.shape[k]==self.shape[k]: k -= 1 # bytes are in one piece from axis k on
         first = [s.indices(n)[0] for s,n in zip(where, self.shape)]
         strides = [self.dtype.itemsize*prod(self.shape[d+1:]) for d in range(k+1)]
         with open(self.path, 'r+b', buffering=0) as f:
+            f.seek(self.end)
+            if f.read(16)!=self.mark: raise OSError(f"{self.path} is of another run: this block came too late")
             for i in np.ndindex(*a.shape[:k]):
                 f.seek(self.start+sum((o+j)*s for o,j,s in zip(first, (*i,0), strides)))
                 _write(f, a[i])
             os.fsync(f.fileno())
 
 # %% ../nbs/08_part.ipynb #d4846244
-def _note(fns): return Path(f'{min(map(os.path.abspath, fns))}.publish')
+def _note(fns): return Path(f'{min(map(os.path.realpath, fns))}.publish')
+
+def _rename(part, fn):
+    "Give file `part` the name `fn`, and the permissions of the file that had it"
+    mode = None
+    with suppress(OSError): mode = os.stat(fn).st_mode # there may be none
+    os.replace(part, fn)
+    with suppress(OSError):
+        if mode is not None: os.chmod(fn, stat.S_IMODE(mode)) # not before: a part that is read only could not be finished
 
 def _finish(fns):
     "Finish the renames of files `fns` that a killed process had decided on"
-    fns = {os.path.abspath(f) for f in fns}
+    fns = {os.path.realpath(f) for f in fns}
     for note in {n for f in fns for n in Path(f).parent.glob('*.publish')}:
-        try: todo = json.loads(note.read_text())
-        except ValueError: todo = [] # killed before it had decided
-        todo = [(note.parent/part,note.parent/fn,size,time) for part,fn,size,time in todo]
+        try: todo = [(note.parent/part,note.parent/fn,int(size),int(time)) for part,fn,size,time in json.loads(note.read_text())]
+        except (ValueError,TypeError): todo = [] # killed before it had decided, or no note of ours
+        except OSError: continue # another process has just finished it, or it is not ours to read
         if not fns & {str(note.with_suffix('')), *(str(fn) for _,fn,*_ in todo)}: continue # of other files
-        if not todo and os.path.exists(part := f"{note.with_suffix('')}.part"): _locked(part).close() # or is it just deciding?
+        if not todo:
+            with suppress(FileNotFoundError): _locked(f"{note.with_suffix('')}.part", make=0).close() # or is it just deciding?
         for part,fn,size,time in todo:
-            if not part.exists(): continue # renamed already
-            f,s = _locked(part),part.stat()
+            try: f = _locked(part, make=0)
+            except FileNotFoundError: continue # renamed already
+            s = os.fstat(f.fileno())
             if os.name=='nt': f.close()
-            if (s.st_size,s.st_mtime_ns)==(size,time): os.replace(part, fn) # else somebody has begun this file anew
+            if (s.st_size,s.st_mtime_ns)==(size,time): _rename(part, fn) # else somebody has begun this file anew
             f.close()
             _sync_folder(fn)
         note.unlink(missing_ok=True)
@@ -200,7 +236,7 @@ def _publish(parts):
     note = _note([p.fn for p in parts])
     if len(parts)>1:
         here = str(note.parent)
-        def name(fn): return os.path.basename(fn) if os.path.dirname(os.path.abspath(fn))==here else os.path.abspath(fn) # a folder may move
+        def name(fn): return os.path.basename(fn) if os.path.dirname(fn)==here else fn # a folder may move
         stats = [os.stat(p.path) for p in parts]
         with open(note, 'w') as f:
             json.dump([(name(p.path), name(p.fn), s.st_size, s.st_mtime_ns) for p,s in zip(parts,stats)], f)
@@ -208,7 +244,7 @@ def _publish(parts):
         _sync_folder(note)
     for p in parts:
         if os.name=='nt': p.f.close()
-        os.replace(p.path, p.fn)
+        _rename(p.path, p.fn)
     for p in parts: _sync_folder(p.fn)
     note.unlink(missing_ok=True)
     for p in parts: p.f.close()

@@ -294,6 +294,7 @@ class _Direct:
         except IndexError:
             mem = mmap.mmap(-1, len(idxs)*self.slot, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
             mem.madvise(mmap.MADV_DONTFORK) # a direct read and a fork at the same time must not share memory
+            with suppress(OSError): mem.madvise(mmap.MADV_HUGEPAGE) # a row that lies in one piece is one entry in the queue of the disk, not one for each page
         if len(mem)<len(idxs)*self.slot: return self.start(idxs) # of a last batch that was smaller
         at = self.off+idxs.astype('i8')*self.row
         first = at//_block*_block

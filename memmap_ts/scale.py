@@ -30,7 +30,10 @@ def _stats(t, X, rows, sel):
     st = memmap_stats(X, rows, by=('var','step') if each else 'var')
     res = [getattr(st, k).reshape(len(st.mean), -1) for k in _fields]
     if sel is not None: res = [sel.encodes_batch(x) for x in res]
-    return res if t.by_step else _pool(res, 1)
+    if not t.by_step: res = _pool(res, 1)
+    bad = [v for v in np.flatnonzero(np.isinf(res[-2:]).any((0,2))).tolist() if v not in L(getattr(t, 'exc_vars', None))]
+    if bad: raise ValueError(f"X has infinite values in training rows, in variable {bad[0]}: what {type(t).__name__} makes of all samples would not be finite. Leave those rows out of `splits`, or replace the values (NaNs are left out of statistics)")
+    return res
 
 def _batch_like(a, t):
     "`a` of shape (vars,) or (vars, steps) as a tensor that goes with a batch; one variable is enough if all are the same"

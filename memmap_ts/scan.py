@@ -117,7 +117,7 @@ class _Acc:
 
     def result(self):
         with np.errstate(all='ignore'): # of inf and of no values at all
-            mean,std = self.first+self.rest,np.sqrt(np.maximum(self.m2, 0)/self.n)
+            mean,std = self.first+self.rest,np.sqrt(np.where(np.isnan(self.m2), np.inf, np.maximum(self.m2, 0))/self.n) # squares beyond float64
             if self.lo.dtype.kind=='f':
                 odd = np.isinf(self.lo)|np.isinf(self.hi) # as in NumPy: such a mean is infinite, or NaN if both signs are there; the std is NaN
                 mean,std = np.where(odd, self.lo.astype('f8')+self.hi, mean),np.where(odd, np.nan, std)

@@ -9,6 +9,7 @@ __all__ = ['RandomRows', 'WeightedRows', 'Select']
 from copy import copy
 from math import prod
 import numpy as np
+from fastai.torch_core import TensorBase
 from fasttransform import Transform
 from .read import as_idxs, idx_dtype
 
@@ -77,8 +78,11 @@ class Select(Transform):
         self.sel_vars,self.sel_steps = _part(sel_vars, shape[1], 'sel_vars', 'variable'),_part(sel_steps, shape[2], 'sel_steps', 'step')
         self.slices = tuple(o if isinstance(o, slice) else slice(None) for o in (self.sel_vars,self.sel_steps))
         self.small = prod(len(range(n)[o]) for n,o in zip(shape[1:], self.slices))*8<=prod(shape[1:])
+        self.whole,self.cut = tuple(shape[1:]),tuple(len(np.arange(n)[o]) for n,o in zip(shape[1:], (self.sel_vars,self.sel_steps)))
 
-    def encodes(self, o): return self.encodes_batch(o)
+    def encodes(self, o):
+        if isinstance(o, TensorBase) and (tuple(o.shape)!=self.whole or self.cut==self.whole): return o # a sample of ours, cut already
+        return self.encodes_batch(o)
     def encodes_batch(self, rows): return rows[...,self.sel_vars,:][...,self.sel_steps]
 
     def view(self, a):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from .store import _addr, _root
-from .read import as_idxs, idx_dtype
+from .read import _same_file, as_idxs, idx_dtype
 from .items import _array
 from .scan import _scan
 from .windows import Windows
@@ -54,13 +54,26 @@ _axes,_fields = ('sample','var','step'),('count','nans','mean','std','min','max'
 # %% ../nbs/11_stats.ipynb #421c9728
 _keep,_most = 16,2**16 # results in a file, numbers in one of them
 
+def _written_to(s):
+    "Has this process mapped the file, of which `s` is the `os.stat`, to write to it?"
+    try: maps = Path('/proc/self/maps').read_text().splitlines()
+    except OSError: return False # not Linux
+    return any(f[1]=='rw-s' and int(f[4])==s.st_ino for f in (l.split(None, 5) for l in maps))
+
+def _settle(fn):
+    "Put what was written to file `fn` on the disk: what is written to a page that waits for that does not change the file's time"
+    with suppress(OSError), open(fn, 'rb') as f: os.fsync(f.fileno())
+
 def _cache_key(a, which, by):
     "Where to keep statistics of `a`, and what they depend on; None if they can't be kept"
     root = _root(a)
     if root is None or root.mode!='r' or root.filename is None or not os.path.isfile(root.filename) or a.dtype==np.longdouble: return None # JSON has no numbers of that size
-    s = os.stat(root.filename)
+    try:
+        with open(root.filename, 'rb') as f: s,same = os.fstat(f.fileno()),_same_file(_addr(root), f.fileno())
+    except OSError: return None
+    if same is False or _written_to(s): return None
     if abs(time.time_ns()-s.st_mtime_ns)<5e7: return None # a change in the same tick of the clock would not show
-    key = dict(size=s.st_size, mtime=s.st_mtime_ns, dtype=a.dtype.str, shape=list(a.shape), strides=list(a.strides), offset=root.offset+_addr(a)-_addr(root), rows=_digest(which), by=list(by))
+    key = dict(size=s.st_size, mtime=s.st_mtime_ns, ctime=s.st_ctime_ns, dtype=a.dtype.str, shape=list(a.shape), strides=list(a.strides), offset=root.offset+_addr(a)-_addr(root), rows=_digest(which), by=list(by))
     return Path(f'{os.fspath(root.filename)}.stats.json'),key
 
 def _digest(arrays):
@@ -82,7 +95,7 @@ def _save(fn, key, st):
     "Add statistics to file `fn`, if its folder may be written to"
     if np.size(st.mean)>_most: return
     new = dict(key=key, shape=list(np.shape(st.mean)), n=st.rows, **{k:_to_json(getattr(st, k)) for k in _fields})
-    now = [o for o in _cached(fn) if (k := o['key'])!=key and (k.get('size'),k.get('mtime'))==(key['size'],key['mtime'])]
+    now = [o for o in _cached(fn) if (k := o['key'])!=key and all(k.get(o)==key[o] for o in ('size','mtime','ctime'))]
     part = fn.with_name(f'{fn.name}.{secrets.token_hex(4)}.part')
     try:
         part.write_text(json.dumps([new,*now][:_keep], allow_nan=False))
@@ -96,7 +109,7 @@ def _load(fn, key, by, dtype):
     for o in _cached(fn):
         if o['key']!=key: continue
         types = dict(count='i8', nans='i8', mean='f8', std='f8', min=dtype, max=dtype)
-        return Stats(by, o['n'], *(np.array([float(v) if isinstance(v, str) else v for v in o[k]], types[k]).reshape(o['shape'])[()] for k in _fields))
+        with suppress(KeyError,TypeError,ValueError): return Stats(by, o['n'], *(np.array([float(v) if isinstance(v, str) else v for v in o[k]], types[k]).reshape(o['shape'])[()] for k in _fields))
 
 # %% ../nbs/11_stats.ipynb #2f81883d
 def _by(by):
@@ -138,6 +151,9 @@ def memmap_stats(
     at = _cache_key(base, which, names) if back is None else None
     dtype = a.dtype.newbyteorder('=')
     if at and (st := _load(*at, names, dtype)): return st
+    if at:
+        _settle(_root(base).filename)
+        at = _cache_key(base, which, names)
     res = [x.reshape([x.shape[i] for i in keep])[()] for x in scan(a, rows, keep, progress)]
     if back is not None: res = [x[back] for x in res]
     res[4:] = [x.astype(dtype)[()] for x in res[4:]]

@@ -6,7 +6,7 @@
 __all__ = ['open_memmap', 'create_memmap', 'on_disk']
 
 # %% ../nbs/00_store.ipynb #0e129bed
-import os, secrets
+import operator, os, secrets
 from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
@@ -36,7 +36,7 @@ def open_memmap(
     fn = os.fspath(fn)
     _check_exists(fn)
     shape, fortran, dtype, offset = _header(fn)
-    if dtype.hasobject: raise ValueError(f"{fn} holds Python objects, which can't be mapped: save it with a plain dtype, e.g. `np.save(fn, y.astype(str))`")
+    if dtype.hasobject: raise ValueError(f"{fn} holds Python objects, which can't be mapped: write it again with `to_memmap(array, fn)`, which makes strings of a fixed width of labels, and finds missing ones")
     got, need = os.path.getsize(fn), offset + dtype.itemsize*int(np.prod(shape, dtype=object))
     if got < need: raise ValueError(f"{fn} is truncated: {got:,} bytes, but an array of shape {shape} and dtype {dtype} needs {need:,}. Write or copy it again")
     return np.memmap(fn, dtype=dtype, mode=mode, offset=offset, shape=shape, order='F' if fortran else 'C')
@@ -50,7 +50,7 @@ def create_memmap(
 ) -> np.memmap: # Writable array of zeros on disk
     "Make a `.npy` file of zeros at once, whatever its size: the disk gives room as rows are written"
     fn, dtype = os.fspath(fn), np.dtype(dtype)
-    shape = tuple(int(s) for s in np.atleast_1d(shape))
+    shape = tuple(operator.index(s) for s in (shape if np.ndim(shape) else [shape]))
     if dtype.hasobject: raise TypeError(f"dtype {dtype} can't be put on disk: use a number type, or e.g. '<U10' for strings of up to 10 characters")
     if any(s<0 for s in shape): raise ValueError(f"shape {shape} has a negative size")
     if not overwrite:
@@ -94,7 +94,7 @@ class _Handle:
         self.size = os.path.getsize(self.fn)
 
     def open(self) -> np.ndarray:
-        "The array again; an error if the file is not the one it was"
+        "The array again; an error if the file has another size than it had"
         _check_exists(self.fn)
         size = os.path.getsize(self.fn)
         if size != self.size: raise ValueError(f"{self.fn} has changed: {size:,} bytes, {self.size:,} before. Open it again with `open_memmap`")

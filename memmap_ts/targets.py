@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/06_targets.ipynb #106ba8ab
 import warnings
+from collections import Counter
 from copy import copy
 from math import prod
 import numpy as np
@@ -52,18 +53,18 @@ def _chunks(y, rows, size=2**25):
     size = max(1, size//(y.dtype.itemsize*prod(y.shape[1:]) if _is_array(y) else 256))
     for i in range(0, len(rows), size): yield rows[i:i+size], gather(y, rows[i:i+size]) if isinstance(y, np.ndarray) else y[np.asarray(rows[i:i+size])] if _is_array(y) else [y[j] for j in rows[i:i+size]]
 
-def _labels(y, rows):
-    "The different labels of `rows`, and how often each comes"
+def _labels(y, rows, sort=True):
+    "The different labels of `rows`, sorted if they are an array or else as they come, and how often each does"
     res = {}
     for _,ls in _chunks(y, rows):
-        if isinstance(ls, np.ndarray) and ls.dtype.kind!='O': ls,ns = (o.tolist() for o in np.unique(ls, return_counts=True))
-        else: ns = [1]*len(ls)
-        for l,n in zip(ls,ns): res[l] = res.get(l,0)+n
+        if sort and isinstance(ls, np.ndarray) and ls.dtype.kind!='O': found = zip(*(o.tolist() for o in np.unique(ls, return_counts=True)))
+        else: found = Counter(ls.ravel().tolist() if isinstance(ls, np.ndarray) else ls).items()
+        for l,n in found: res[l] = res.get(l,0)+n
     return res
 
 def _setup_labels(tfm, y, splits):
     "Give `tfm` the training labels as vocab; check that there are no others"
-    train,*rest = [_labels(y, s) for s in splits]
+    train,*rest = [_labels(y, s, tfm.sort) for s in splits]
     if none := [l for l in train if l is None or l!=l]: raise ValueError(f"{sum(train[l] for l in none):,} training rows have no label ({none[0]}): leave them out of `splits`, or give them one")
     if tfm.vocab is None: tfm.vocab = Categorize(list(train), sort=tfm.sort, add_na=tfm.add_na).vocab
     else: rest = [train,*rest]
@@ -71,22 +72,25 @@ def _setup_labels(tfm, y, splits):
     for ls in rest:
         odd = [l for l in ls if l not in tfm.vocab.o2i]
         if odd: raise ValueError(f"{sum(ls[l] for l in odd):,} rows outside the training split have a label that is not among the {len(tfm.vocab)} classes: {odd[:5]}. "
-                                 "Put samples of it in the training split, leave those rows out of `splits`, or give all classes: y_block=CategoryBlock(vocab=[…])")
+                                 "Put samples of it in the training split, leave those rows out of `splits`, or give all classes: y_block=CategoryBlock(vocab=[…])"
+                                 +("" if isinstance(odd[0], str) else ". If they are numbers to predict, not classes: y.astype('float32'), or y_block=RegressionBlock()"))
 
 _worth = 2**30 # bytes of targets to go through before training: a second or so
 
 def _check_finite(y, splits):
-    if not isinstance(y, np.ndarray) or y.dtype.kind!='f' or y.nbytes>_worth: return
+    if not _is_array(y) or y.dtype.kind!='f' or y.dtype.itemsize*prod(y.shape)>_worth: return
     for s in splits:
         for rows,v in _chunks(y, s):
             bad = ~np.isfinite(v).reshape(len(v),-1).all(1)
-            if bad.any(): raise ValueError(f"y is {v[bad.argmax()] if v[0].size<9 else 'not finite'} in row {rows[bad.argmax()]} (and {bad.sum()-1} more of the {len(v):,} rows looked at are not finite): such a loss would spoil the model. Leave those rows out of `splits`: np.flatnonzero(np.isfinite(y)) are the good ones")
+            if bad.any(): raise ValueError(f"y is {v[bad.argmax()] if v[0].size<9 else 'not finite'} in row {rows[bad.argmax()]} (and {bad.sum()-1} more of the {len(v):,} rows looked at are not finite): such a loss would spoil the model. Leave those rows out of `splits`{': np.flatnonzero(np.isfinite(y)) are the good ones' if isinstance(y, np.ndarray) else ', or fill the series first'}")
 
 # %% ../nbs/06_targets.ipynb #8ee96c55
+def _floats(o): return any(isinstance(v, (float,np.floating)) for v in o)
+
 def _targets(y):
     if y is None: return None
     y = _array(y)
-    if not _is_array(y) and not (len(y) and is_listy(y[0])): y = np.asarray(y)
+    if not _is_array(y) and not (len(y) and is_listy(y[0]) and not _floats(y[0])): y = np.asarray(y)
     return y[:,0] if isinstance(y, np.ndarray) and y.ndim==2 and y.shape[1]==1 and y.dtype.kind!='f' else y
 
 def _target_block(y, splits, tfms, y_block):
@@ -97,7 +101,7 @@ def _target_block(y, splits, tfms, y_block):
     res.type_tfms = L(_tsai2rows(t() if isinstance(t, type) else t) for t in (tfms or res.type_tfms or _infer_tfms(y)))
     for t in res.type_tfms:
         if type(t) is CategorizeRows: _setup_labels(t, y, splits)
-        if type(t) is RegressRows: _check_finite(y, splits)
+        if type(t) in (RegressRows,ForecastRows): _check_finite(y, splits)
     return res
 
 # %% ../nbs/06_targets.ipynb #e31bb17e

@@ -6,10 +6,11 @@
 __all__ = ['check_versions']
 
 # %% ../nbs/09_versions.ipynb #7589733a
+import re
 from importlib.metadata import version
 
 # %% ../nbs/09_versions.ipynb #e708f5e5
-def _num(v): return tuple(int(p) for p in v.split('.')[:3] if p.isdigit())
+def _num(v): return tuple(map(int, re.findall(r'\d+', v)[:3]))
 
 def check_versions(
     fastai:str=None, # Version of fastai, default the one that is installed

@@ -10,17 +10,17 @@ import random
 import numpy as np
 from fastcore.basics import patch
 from .read import as_idxs, idx_dtype
-from .items import _array
+from .items import _array, _plain
 from .series import Series, Stretch, StretchReader, _steps
 
 # %% ../nbs/06_windows.ipynb #1bbc4441
 def _group_runs(ids):
     "Where each run of equal `ids` begins, read piece by piece"
-    begins,seen = [0],{ids[0].item()}
+    begins,seen = [0],{_plain(ids[0])}
     for i in range(0, len(ids), 2**20):
         part = np.asarray(ids[max(i-1,0):i+2**20])
         for b in (np.flatnonzero(part[1:]!=part[:-1])+max(i-1,0)+1).tolist():
-            if (g := ids[b].item()) in seen: raise ValueError(f"groups: {g!r} comes back at step {b:,}: the steps of a group need to lie next to each other, so sort the series by group")
+            if (g := _plain(ids[b])) in seen: raise ValueError(f"groups: {g!r} comes back at step {b:,}: the steps of a group need to lie next to each other, so sort the series by group")
             seen.add(g)
             begins.append(b)
     return np.array(begins)

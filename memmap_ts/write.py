@@ -6,13 +6,14 @@
 __all__ = ['MemmapWriter', 'to_memmap']
 
 # %% ../nbs/10_write.ipynb #66b1eecb
-import os, time, warnings
+import inspect, os, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 import numpy as np
-from fastcore.basics import patch
+from fastcore.basics import listify, patch
+from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastprogress.fastprogress import progress_bar
 from .frames import _is_frame, _is_table, table_chunks
@@ -20,11 +21,11 @@ from .part import _Part, _Region, _finish, _note, _publish, _rows
 from .store import open_memmap
 
 # %% ../nbs/10_write.ipynb #d9672dcb
-def _warn_left(parts):
-    "Tell that the rows an earlier run has left in `parts` are going to be lost"
-    n = min(p.left()[0] for p in parts)
-    if n: warnings.warn(f"{', '.join(p.path for p in parts)}: an earlier run was stopped after {n:,} rows were safe on the disk. This one begins anew, and they are lost with the first rows that it writes. To go on after them, pass `resume=True` to `MemmapWriter`",
-                        RuntimeWarning, stacklevel=3) # tsai silences every UserWarning
+def _warn_left(left):
+    "Tell that the rows an earlier run has left, so many by path in `left`, are going to be lost"
+    how = "pass `resume=True` to `MemmapWriter`" if all(left.values()) else "resume the files that have some without the others"
+    warnings.warn(f"an earlier run was stopped; safe on the disk are {', '.join(f'{n:,} rows in {path}' for path,n in left.items())}. This one begins anew, and they are lost with the first rows that it writes. To go on after them, {how}",
+                  RuntimeWarning, stacklevel=3) # tsai silences every UserWarning
 
 class MemmapWriter:
     "Write arrays chunk by chunk, the number of rows unknown; the files have their names when all is written and flushed to disk"
@@ -36,26 +37,33 @@ class MemmapWriter:
         casting:str='safe', # 'safe': values that do not fit the dtype are an error; 'unsafe': NumPy changes them
     ):
         if casting not in ('safe','unsafe'): raise ValueError(f"casting={casting!r}: choose 'safe' or 'unsafe'")
-        self.fns = {k:os.fspath(f) for k,f in fn.items()} if isinstance(fn, dict) else {None:os.fspath(fn)}
+        self.fns = {k:os.fsdecode(f) for k,f in fn.items()} if isinstance(fn, dict) else {None:os.fsdecode(fn)}
+        self._real = {k:os.path.realpath(f) for k,f in self.fns.items()} # wherever this process goes
         dtypes = dtype if isinstance(dtype, dict) else {} if dtype is None else {None:dtype}
         if set(dtypes)-set(self.fns): raise ValueError(f"dtype={dtype!r} for the files {list(self.fns)}: name the file, e.g. {{'X':'float32'}}")
-        if not self.fns or len(set(map(os.path.abspath, self.fns.values())))<len(self.fns): raise ValueError(f"{fn}: each array needs a file of its own")
+        if not self.fns or len(set(self._real.values()))<len(self.fns): raise ValueError(f"{fn}: each array needs a file of its own")
         self.overwrite,self.resume,self.rows = overwrite,resume,0 # `rows`: how many there are so far
         self._parts,self._pool,self._syncing,self._unsynced,self._broken,self._last = {},ThreadPoolExecutor(1, 'memmap_ts sync'),None,0,False,time.monotonic()
-        self._note = _note(self.fns.values())
-        _finish(self.fns.values())
+        self._note = _note(self._real.values())
+        _finish(self._real.values())
         self._check_free()
         try:
             for k,f in self.fns.items(): self._parts[k] = _Part(f, dtypes.get(k), casting)
-            if resume: self.rows = min(p.resume() for p in self._parts.values())
-            else: _warn_left(self._parts.values())
+            left = {p.path: p.resume() if resume else p.left()[0] for p in self._parts.values()}
+            if resume: self.rows = min(left.values())
+            if not self.rows and any(left.values()):
+                for p in self._parts.values(): p.shape = None # none is begun
+                _warn_left(left)
         except BaseException:
             self._close(keep=True) # what an earlier run has left
             raise
 
     def _check_free(self):
-        for f in self.fns.values():
-            if not self.overwrite and os.path.exists(f): raise FileExistsError(f"{f} exists: {'if an earlier run has finished it, open it with `open_memmap`; else ' if self.resume else ''}choose another name, or pass `overwrite=True` to lose what it holds")
+        for k,f in self._real.items():
+            if os.path.isdir(f): raise IsADirectoryError(f"{self.fns[k]} is a folder: pass the path of a file, e.g. {os.path.join(self.fns[k], 'X.npy')}")
+            if self.overwrite or not os.path.exists(f): continue
+            if self.rows: raise FileExistsError(f"{self.fns[k]} was made while this writer was at work: all {self.rows:,} rows are in {f}.part. To put them in its place: `MemmapWriter(…, resume=True, overwrite=True).close()`")
+            raise FileExistsError(f"{self.fns[k]} exists: {'if an earlier run has finished it, open it with `open_memmap`; else ' if self.resume else ''}choose another name, or pass `overwrite=True` to lose what it holds")
 
     def __enter__(self): return self
     def __exit__(self, typ, *_):
@@ -94,7 +102,7 @@ def append(self:MemmapWriter,
     "Write rows after those there are"
     if not self._parts: raise ValueError("this writer is closed: make another one")
     if None in self._parts: chunks = {None:chunk, **chunks}
-    elif chunk is not None: chunks[None] = chunk
+    elif chunk is not None: chunks['chunk'] = chunk # a file may have that name
     if set(chunks)!=set(self._parts): raise ValueError(f"chunks for {sorted(map(str, chunks))}, the files are {sorted(map(str, self._parts))}: pass one chunk for each by its name")
     chunks = {k:_rows(c) for k,c in chunks.items()}
     if len({len(a) for a in chunks.values()})>1: raise ValueError(f"chunks of {', '.join(f'{len(a)} rows for {k}' for k,a in chunks.items())}: each file gets the same number")
@@ -108,8 +116,8 @@ def append(self:MemmapWriter,
 @patch
 def _prepare(self:MemmapWriter, p, a):
     "Make part `p` ready for rows like `a`"
-    if not self.rows: p.begin(a.shape[1:], a.dtype if p.asked is None or p.wide and p.asked.kind==a.dtype.kind else p.asked)
-    if a.shape[1:]!=p.shape: raise ValueError(f"a chunk of rows of shape {a.shape[1:]} for {p.fn}, whose rows have shape {p.shape}: a file has rows of one shape")
+    if not self.rows: p.begin(a.shape[1:], p.takes(a))
+    if a.shape[1:]!=p.shape: raise ValueError(f"a chunk of rows of shape {a.shape[1:]} for {p.name}, whose rows have shape {p.shape}: a file has rows of one shape")
     if p.wide and a.dtype.kind==p.dtype.kind and a.dtype.kind in 'US' and a.dtype.itemsize>p.dtype.itemsize:
         self._safe()
         p.widen(a.dtype, self.rows)
@@ -124,10 +132,14 @@ def close(self:MemmapWriter):
         for p in self._parts.values(): p.f.truncate(p.start+self.rows*p.size)
         self._sync()
         for p in self._parts.values(): p.sync() # the headers
+    except BaseException:
+        self.abort()
+        raise
+    try:
         self._check_free()
         _publish(list(self._parts.values()))
     except BaseException:
-        self.abort()
+        self._close(keep=self.rows>0) # whatever keeps the files from their names, the rows are there
         raise
     self._parts = {}
     self._pool.shutdown()
@@ -138,7 +150,7 @@ def abort(self:MemmapWriter):
     keep = self.resume and self.rows>0
     try:
         if keep and self._parts and not self._broken: self._sync()
-    finally: self._close(keep or not self.resume and all(p.shape is None for p in self._parts.values())) # nothing begun: what an earlier run has left is still there
+    finally: self._close(keep or all(p.shape is None for p in self._parts.values())) # nothing begun: what an earlier run has left is still there
 
 @patch
 def _close(self:MemmapWriter, keep):
@@ -165,8 +177,8 @@ def _step(src, chunk_rows):
 
 def _slices(src, chunk_rows):
     if not src.shape: raise ValueError("an array of no dimension has no rows: pass `a[None]` for one row")
-    n = _step(src, chunk_rows)
-    for i in range(0, max(src.shape[0], 1), n): yield src[i:i+n]
+    n,rows = _step(src, chunk_rows),getattr(src, 'iloc', src) # of a pandas `Series` by position
+    for i in range(0, max(src.shape[0], 1), n): yield rows[np.arange(i, min(i+n, len(src)))] if hasattr(src, 'row_reader') else rows[i:i+n] # a slice of windows loads none
 
 # %% ../nbs/10_write.ipynb #e21951a1
 def _is_dask(o): return hasattr(o, 'dask') and _is_array(o)
@@ -179,23 +191,22 @@ def _store(self:MemmapWriter, x, progress):
     if not x.ndim or any(s!=s for s in x.shape): raise ValueError(f"a dask array of shape {x.shape}, whose number of rows is not known: call `x.compute_chunk_sizes()` first, or pass its blocks one after the other")
     part, = self._parts.values()
     _rows(np.empty((0,*x.shape[1:]), x.dtype)) # can it be put on disk?
-    part.begin(x.shape[1:], part.asked or x.dtype)
+    part.begin(x.shape[1:], part.takes(x))
     self.rows = x.shape[0]
-    part.f.truncate(part.start+self.rows*part.size)
     with ProgressBar() if progress else nullcontext(): da.store(x, _Region(part, x.shape), lock=False)
 
 # %% ../nbs/10_write.ipynb #cdd27a3d
 def _chunks(src, chunk_rows):
     "Chunks of rows of `src`, and the number of all rows if it is known"
     if _is_path(src): src = [src]
-    if isinstance(src, (list,tuple)) and src and all(map(_is_path, src)):
+    if isinstance(src, list) and src and all(map(_is_path, src)):
         for fn in src:
             if Path(fn).suffix.lower()!='.npy': raise ValueError(f"{fn}: `to_memmap` takes paths of .npy, .csv and .parquet files, all of one kind; open others yourself and pass the array")
         arrays = [open_memmap(fn) for fn in src]
         return (c for a in arrays for c in _slices(a, chunk_rows)),sum(len(a) for a in arrays if a.ndim)
     if _is_array(src): return _slices(src, chunk_rows),(src.shape or [0])[0]
     if not hasattr(src, '__iter__'): raise TypeError(f"{type(src).__name__}: pass an array, a table, chunks of rows, or paths")
-    return iter(src),None
+    return (s for c in src for s in (_slices(c, chunk_rows) if _is_array(c) and c.shape and c.shape[0]>=0 else [c])),None # dask may not know how many rows
 
 def _teller(total, progress):
     "A function to be told how many of `total` (None: not known) are done; it shows a bar"
@@ -212,14 +223,18 @@ def _teller(total, progress):
 def _peek(src):
     "`src`, and the first of the chunks or files it is made of"
     if _is_path(src) or _is_frame(src) or _is_array(src) or not hasattr(src, '__iter__'): return src,src
-    if isinstance(src, (list,tuple)): return src,(src[0] if len(src) else None)
+    if hasattr(src, 'shape'): raise TypeError(f"{type(src).__module__.split('.')[0]}'s {type(src).__name__} is neither an array nor a DataFrame of pandas: pass what its `to_pandas()` or `to_numpy()` gives")
+    if isinstance(src, (list,tuple,L)): return list(src),(src[0] if len(src) else None)
     it = iter(src)
     first = list(next(zip(it), ()))
-    return chain(first, it),(first or [None])[0]
+    src,first = chain(first, it),(first or [None])[0]
+    return list(src) if _is_path(first) and not _is_table(first) else src,first
+
+_table_args = [k for k in inspect.signature(table_chunks).parameters if k not in ('src','chunk_rows','tell')]
 
 @delegates(table_chunks, but=['tell'])
 def to_memmap(
-    src, # Array (NumPy, torch, zarr, h5py, dask); path of a .npy, .csv or .parquet file, or a list of them; DataFrame; or chunks of rows
+    src, # Array (NumPy, torch, zarr, h5py, dask, `windows` of a series); path of a .npy, .csv or .parquet file, or a list of them; DataFrame; or chunks of rows
     fn:str|os.PathLike, # Path of the `.npy` file to make
     dtype=None, # Of the file; default that of the (first) rows
     chunk_rows:int=None, # Rows to read at a time; default about 32 MB, of a table 8 MB
@@ -234,17 +249,20 @@ def to_memmap(
     sized = _is_path(src) or hasattr(src, '__len__')
     src,first = _peek(src)
     table = _is_frame(first) or _is_table(first)
+    for k in kwargs:
+        if k not in _table_args: raise TypeError(f"to_memmap() got an unexpected keyword argument {k!r}; of a table it takes {', '.join(_table_args)}")
     if not table and (kwargs or y_fn): raise TypeError(f"{', '.join([*kwargs, *['y_fn']*bool(y_fn)])}: for tables only (DataFrame, CSV, parquet), and this is {type(src).__name__}")
-    if table and bool(y_fn)!=bool(kwargs.get('target_col')): raise ValueError("y_fn and target_col go together: the columns of the target, and the file they are written to")
+    if table and bool(y_fn)!=bool(listify(kwargs.get('target_col'))): raise ValueError("y_fn and target_col go together: the columns of the target, and the file they are written to")
     with MemmapWriter({'X':fn,'y':y_fn} if y_fn else fn, {'X':dtype} if y_fn else dtype, overwrite, casting=casting) as w:
         if _is_dask(src): w._store(src, progress)
         elif table:
             tell = _teller(100 if sized else None, progress)
-            for c in table_chunks(src, chunk_rows, tell=lambda share: tell(int(100*share)), **kwargs): w.append(**c if y_fn else {'chunk':c['X']})
+            for c in table_chunks(src, chunk_rows, tell=lambda share: tell(int(100*share)), **kwargs): w.append(**c) if y_fn else w.append(c['X'])
         else:
             chunks,total = _chunks(src, chunk_rows)
             tell = _teller(total, progress)
             for c in chunks:
                 w.append(c)
                 tell(w.rows)
-    return (open_memmap(fn),open_memmap(y_fn)) if y_fn else open_memmap(fn)
+    res = tuple(open_memmap(f) for f in w._real.values())
+    return res if y_fn else res[0]

@@ -1,5 +1,7 @@
-import hashlib, numpy as np, pytest
+import hashlib, signal, numpy as np, pytest
 from memmap_ts.store import open_memmap
+
+signal.signal(signal.SIGINT, signal.default_int_handler) # a shell starts what runs in its background deaf to Ctrl-C, and what that starts
 
 @pytest.fixture
 def saved(tmp_path):

@@ -102,7 +102,7 @@ def test_both_ways_to_say_what():
 def test_files(saved, tmp_path):
     for f in (lambda: TSDataLoaders.from_files(tmp_path/'no.npy'), lambda: TSDataLoaders.from_files(saved(X), tmp_path/'no.npy')):
         with pytest.raises(FileNotFoundError, match='no.npy'): f()
-    with pytest.raises(ValueError, match='astype'): TSDataLoaders.from_files(saved(X), saved(np.array(['a',None]*50,object),'y.npy'))
+    with pytest.raises(ValueError, match='to_memmap'): TSDataLoaders.from_files(saved(X), saved(np.array(['a',None]*50,object),'y.npy'))
 
 def test_rows_of_different_length():
     rag = [np.zeros((1,n)) for n in (3,4)]*5

@@ -63,3 +63,12 @@ def test_ctrl_c(tmp_path):
     err = p.communicate()[1]
     assert p.returncode==1 and 'interrupted' in err and 'Traceback' not in err, err
     assert sorted(o.name for o in tmp_path.iterdir())==['a.npy']
+
+def test_links_in_a_store(tmp_path):
+    h5py = pytest.importorskip('h5py', reason='h5py is optional, and not installed')
+    with h5py.File(tmp_path/'a.h5', 'w') as f:
+        f['more/X'] = X
+        f['gone'],f['more/up'],f['type'] = h5py.SoftLink('/nothing'),h5py.SoftLink('/'),np.dtype('f4')
+    for i,more in enumerate([(), ('--dataset','more/X'), ('--dataset','/more/X')]):
+        ok(run('a.h5', f'{i}.npy', *more, cwd=tmp_path))
+        np.testing.assert_array_equal(np.load(tmp_path/f'{i}.npy'), X)

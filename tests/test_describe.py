@@ -8,13 +8,14 @@ from memmap_ts.describe import describe, _facts, _share_cached
 run = partial(shell.run, timeout=300)
 
 def test_describe(data):
+    import matplotlib.pyplot as plt
+    before = plt.get_fignums()
     d = describe(*data, seed=0)
     x,y = d.facts
     assert x['shape']=='200 × 3 × 20' and x['dtype']=='float32' and x['file']==str(data[0]) and y['classes']=='3: cat 67, dog 67, eel 66'
     assert [a.get_title() for a in d.fig.axes[:4]]==['cat','dog','eel','values']
     assert '200 × 3 × 20' in repr(d) and '<img' in d._repr_html_() and '<table>' in d._repr_html_()
-    import matplotlib.pyplot as plt
-    assert not plt.get_fignums()
+    assert plt.get_fignums()==before
 
 @pytest.mark.parametrize('X', [np.zeros((5,4)), np.full((5,2,3), np.nan), np.arange(5), np.array(['<b>','b']), np.zeros((0,2,3)), np.zeros((4,2,3), '>f4'), np.zeros((4,2,3), bool)])
 def test_odd_arrays(X, saved):

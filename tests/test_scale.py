@@ -105,7 +105,7 @@ def fitted(X, tfm, **kw):
 @pytest.mark.parametrize('stride', [1,7,100])
 @pytest.mark.parametrize('kw,axes', [({},(0,1,2)), (dict(by_var=True),(0,2)), (dict(by_step=True),(0,1)), (dict(by_var=True,by_step=True),0), (dict(by_var=True,use_single_batch=False),(0,2))])
 def test_windows_are_scaled(wild, stride, kw, axes):
-    W,y = windows(wild, 40, stride, horizon=3)
+    W,y = windows(wild, 40, stride, horizon=3, get_y=[0,2])
     splits = W.split_by_time(.8)
     x = rows_of(W, splits[0]).astype('f8')
     dls,t = fitted(W, TSStandardize(**kw), y=y, splits=splits, shuffle=False)
@@ -240,3 +240,10 @@ def test_kept_or_not(tmp_path):
     np.save(tmp_path/'a.npy', np.ones((5,2,3), np.longdouble)); np.save(tmp_path/'b.npy', np.ones((5,2,3))); time.sleep(.1)
     (tmp_path/'b.npy.stats.json').write_text('[{"key":[1]}, 3, {"key":{}}]')
     for f in ('a.npy','b.npy'): assert memmap_stats(tmp_path/f).mean.tolist()==[1,1]==memmap_stats(tmp_path/f).mean.tolist()
+
+@pytest.mark.parametrize('t', [TSStandardize(by_var=True), TSStandardize(), TSNormalize(by_var=True)], ids=str)
+def test_infinite_values_are_told(t, saved):
+    "One would make every sample infinite"
+    X = np.random.default_rng(0).normal(size=(40,3,10)).astype('f4'); X[7,1,2] = np.inf
+    with pytest.raises(ValueError, match='infinite values in training rows, in variable'): TSDataLoaders.from_memmap(saved(X), splits=(range(20),range(20,40)), batch_tfms=t)
+    TSDataLoaders.from_memmap(saved(X), splits=(range(20,40),range(20)), batch_tfms=t)

@@ -1,5 +1,5 @@
 "Statistics: exact, of the rows asked for, kept only as long as they are true; what scales the batches comes from training rows"
-import json, math, os, subprocess, sys, textwrap, warnings, numpy as np, pytest, torch
+import json, math, os, subprocess, sys, textwrap, time, warnings, numpy as np, pytest, torch
 from fastai.learner import load_learner
 from tsai.data.preprocessing import TSClipOutliers, TSNan2Value, TSNormalize, TSRobustScale, TSStandardize
 from tsai.learner import ts_learner
@@ -211,3 +211,65 @@ def test_values_are_kept(wild, tmp_path):
     learn.export('l.pkl')
     again = load_learner(tmp_path/'l.pkl')
     np.testing.assert_allclose(again.dls.test_dl(X).one_batch()[0], want, rtol=1e-5)
+
+linux = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells which file is mapped')
+
+@linux
+def test_not_kept_for_a_file_that_was_replaced(saved):
+    "Numbers of the file that is mapped are not those of the one that has its name now"
+    fn = saved(np.zeros((100,2,5)))
+    old(fn)
+    X = open_memmap(fn)
+    to_memmap(np.full((100,2,5), 7.), fn, overwrite=True)
+    old(fn)
+    assert (memmap_stats(X).mean==0).all() and (memmap_stats(fn).mean==7).all() and (memmap_stats(X).mean==0).all()
+
+@linux
+def test_not_kept_while_somebody_may_write(tmp_path):
+    "A page that waits for the disk may be written again without a change of the file's time"
+    fn = tmp_path/'X.npy'
+    w = create_memmap(fn, (100,2,5))
+    for v in 1,5:
+        w[:] = v
+        time.sleep(.1)
+        assert (memmap_stats(fn).mean==v).all()
+    assert not (tmp_path/'X.npy.stats.json').exists()
+
+@linux
+def test_written_by_another_process(tmp_path):
+    "Its pages are put on the disk first; then a later write shows in the file's time"
+    if not os.major(os.stat(tmp_path).st_dev): pytest.skip('the temporary folder is in memory, or not a disk of this machine: there the time of a file does not tell')
+    fn = tmp_path/'X.npy'
+    code = f"import sys; from memmap_ts.all import *; w = create_memmap({str(fn)!r}, (100,2,5))\nfor v in 1,5: w[:] = v; print(flush=True); sys.stdin.readline()"
+    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for v in 1,5:
+        p.stdout.readline()
+        time.sleep(.1)
+        assert (memmap_stats(fn).mean==v).all()
+        p.stdin.write('\n'); p.stdin.flush()
+    assert p.wait()==0
+
+def test_another_file_with_the_same_time(saved):
+    "Archives, and stores of versions, set the time of what they unpack"
+    fn,new = saved(np.zeros((100,2,5))),saved(np.ones((100,2,5)), 'new.npy')
+    old(fn); old(new)
+    memmap_stats(fn)
+    os.replace(new, fn)
+    assert (memmap_stats(fn).mean==1).all()
+
+def test_damaged_cache(saved):
+    fn = saved(np.ones((100,2,5)))
+    old(fn)
+    memmap_stats(fn)
+    kept = fn.with_name('X.npy.stats.json')
+    for k in 'mean','n','shape':
+        res = json.loads(kept.read_text())
+        del res[0][k]
+        kept.write_text(json.dumps(res))
+        assert (memmap_stats(fn).mean==1).all()
+
+def test_squares_beyond_float64():
+    X = np.arange(1000.).reshape(100,2,5)
+    X[3,0,2] = 1e200
+    st = memmap_stats(X)
+    assert np.isinf(st.std[0]) and abs(st.std[1]/X[:,1].std()-1)<1e-12

@@ -19,7 +19,7 @@ def test_truncated(saved, mode):
     assert os.path.getsize(fn)==size # np.memmap itself would have made it longer in mode 'r+'
 
 def test_objects(saved):
-    with pytest.raises(ValueError, match='astype'): open_memmap(saved(np.array(['a',{}], object)))
+    with pytest.raises(ValueError, match='to_memmap'): open_memmap(saved(np.array(['a',{}], object)))
 
 def test_mode(saved):
     with pytest.raises(ValueError, match='create_memmap'): open_memmap(saved(np.ones(3)), 'w+')
@@ -48,3 +48,7 @@ def test_on_disk(saved):
     X = open_memmap(saved(np.arange(24.).reshape(4,2,3)))
     assert all(map(on_disk, (X, X[1:], X.T, X[0], X.view(np.ndarray), np.asarray(X)[::2,1], X.reshape(8,3))))
     assert not any(map(on_disk, (X+1, X[[0,1]], X.copy(), np.array(X), X.sum(0), 3, None)))
+
+def test_shape_of_integers(tmp_path):
+    with pytest.raises(TypeError): create_memmap(tmp_path/'X.npy', (10.9,3))
+    assert create_memmap(tmp_path/'X.npy', np.array([2,3])).shape==(2,3) and create_memmap(tmp_path/'y.npy', np.int64(4)).shape==create_memmap(tmp_path/'z.npy', np.array(4)).shape==(4,)

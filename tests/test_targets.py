@@ -188,3 +188,22 @@ def test_labels_it_does_not_know():
     from memmap_ts.rows import CategorizeRows
     for f in (CategorizeRows(['a','b'], add_na=True),Categorize(['a','b'], add_na=True)): assert f('z')==0 and f('b')==2
     with pytest.raises(KeyError, match="'z' was not included"): CategorizeRows(['a','b'])('z')
+
+def test_lists_of_floats_are_numbers():
+    dls = TSDataLoaders.from_memmap(X, [[i,i+.5] for i in range(40)], splits=splits, shuffle=False)
+    assert dls.d==2 and dls.train.one_batch()[1][:2].tolist()==[[0,.5],[1,1.5]]
+
+@pytest.mark.parametrize('kind', [np.array,list])
+def test_classes_as_they_come(kind):
+    "`sort=False` means what it means in fastai"
+    labels = ['c','a','b','c']*10
+    dls = TSDataLoaders.from_memmap(X, kind(labels), splits=splits, y_block=CategoryBlock(sort=False))
+    assert list(dls.vocab)==['c','a','b']
+
+def test_new_targets_in_a_column():
+    dls = TSDataLoaders.from_memmap(X, np.arange(40)[:,None]%3, splits=splits)
+    for dl in (dls.test_dl((X, np.arange(40)[:,None]%3), with_labels=True), dls.new_dl(X, np.arange(40)[:,None]%3)):
+        assert dl.one_batch()[1].shape==(40,)
+
+def test_masked_values_are_not_forgotten():
+    with pytest.raises(ValueError, match='masked'): TSDataLoaders.from_memmap(np.ma.masked_greater(X, 1), y)

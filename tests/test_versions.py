@@ -5,7 +5,7 @@ from memmap_ts.versions import check_versions
 def test_bad_pair(fastai, fastcore):
     with pytest.raises(ImportError, match=rf'fastai {fastai} with fastcore {fastcore}.*pip install'): check_versions(fastai, fastcore)
 
-@pytest.mark.parametrize('fastai,fastcore', [('2.8.7','1.13.2'),('2.8.12','2.2.39'),('2.9.0','3.0')])
+@pytest.mark.parametrize('fastai,fastcore', [('2.8.7','1.13.2'),('2.8.12','2.2.39'),('2.9.0','3.0'),('2.8.12rc1','2.2.39')])
 def test_good_pair(fastai, fastcore): assert check_versions(fastai, fastcore) is None
 
 def test_refused_at_import():

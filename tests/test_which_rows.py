@@ -157,3 +157,32 @@ def test_orders_of_a_subclass():
 @pytest.mark.parametrize('name', ['create_item','do_batch','sample'])
 def test_what_would_not_be_called(name):
     with pytest.raises(TypeError, match=f'{name}.*at once'): MemmapDL(itemify(np.arange(10)), **{name: lambda *a: 1/0})
+
+@pytest.mark.parametrize('splits', [(range(80),range(80,100)), (np.arange(80),np.arange(80,100))])
+def test_rows_outside_a_split_stay_there(splits):
+    "However positions are asked for: none may reach the rows of validation"
+    with pytest.raises(IndexError, match='is out of range for 80 samples'): rows(numbered(splits=splits).train.new(n=100))
+    dls = numbered(splits=splits)
+    with pytest.raises(IndexError, match='position 90'): dls.train.do_batch([90])
+    dls.train.n = 90
+    with pytest.raises(IndexError, match='position 89'): rows(dls.train)
+
+def test_a_shuffle_fn_gets_a_list():
+    "As from fastai"
+    import random
+    dls = numbered(splits=(range(80),range(80,100)), shuffle_fn=lambda idxs: random.sample(idxs, len(idxs)), drop_last=False)
+    assert sorted(rows(dls.train))==list(range(80))!=rows(dls.train)
+
+def test_seed_of_any_integer(): assert rows(numbered(seed=np.int64(3)).train)==rows(numbered(seed=3).train)
+
+@pytest.mark.parametrize('kw,err,words', [(dict(prefetch=None), ValueError, 'number of batches'), (dict(prefetch=-1), ValueError, 'number of batches'), (dict(after_batch=len), TypeError, 'pass batch_tfms')])
+def test_arguments_that_are_not_right(kw, err, words):
+    with pytest.raises(err, match=words): numbered(**kw)
+
+def test_items_of_a_list_of_rows():
+    assert Items((np.arange(9),), [5,2,7]).batch([0,2])[0].tolist()==[5,7]
+    with pytest.raises(IndexError, match='item 9'): Items((np.arange(9),), [9])
+    for mask in ([True,False,True], np.array([True,False,True])): assert list(Items((np.arange(3),), mask).idxs)==[0,2]
+
+def test_not_a_dataset():
+    with pytest.raises(TypeError, match=r'itemify\(X, y\)'): MemmapDL(np.zeros((3,2)))

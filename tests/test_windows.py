@@ -1,5 +1,5 @@
 "Windows of long series: the same as tsai's, never across groups, splits that do not leak, constant memory"
-import os, pickle, subprocess, sys, textwrap, tracemalloc, numpy as np, pytest, torch
+import os, pickle, subprocess, sys, textwrap, tracemalloc, warnings, numpy as np, pytest, torch
 from copy import deepcopy
 from fastai.data.block import DataBlock, RegressionBlock
 from fastai.data.transforms import IndexSplitter, ItemGetter, RandomSplitter
@@ -332,3 +332,37 @@ def test_sweep(saved, monkeypatch):
         for _ in range(99): r.hint(np.array([0]))
         got = [(at[0],size) for at,size in got if size!=200*64]
         assert (sum(n for _,n in got)==50_000*64 and [o for o,_ in got]==list(range(0, 50_000*64, 2**16))) if whole else not got
+
+def test_default_splits_of_several_inputs():
+    "Windows are split by time wherever they stand in a tuple"
+    W,y = windows(walk, 50, horizon=5)
+    one,several = TSDataLoaders.from_memmap(W, y),TSDataLoaders.from_memmap((W, rng.random((len(W),4))), y)
+    for a,b in zip(one,several): assert list(a.dataset.items.idxs)==list(b.dataset.items.idxs)
+
+@pytest.mark.parametrize('groups', [['a']*100+['b']*200, np.array(['a']*100+['b']*200, object), np.repeat([1.,2.], [100,200])], ids=['list','objects','floats'])
+def test_ids_of_groups(groups): assert len(windows(walk, 50, groups=groups)[0])==51+151
+
+@pytest.mark.parametrize('horizon', [1,[3]])
+def test_forecast_of_one_step_is_shown(horizon):
+    from fastai.interpret import Interpretation
+    W,y = windows(walk, 20, horizon=horizon, get_y=0)
+    dls = TSDataLoaders.from_memmap(W, y, bs=8)
+    learn = ts_learner(dls, 'FCN')
+    learn.show_results()
+    Interpretation.from_learner(learn).plot_top_losses(2)
+
+def test_a_nan_to_predict_is_found():
+    a = walk.copy(); a[100,0] = np.nan
+    W,y = windows(a, 50, horizon=24, get_x=[1,2], get_y=0)
+    with pytest.raises(ValueError, match='is not finite in row .*23 more.*fill the series'): TSDataLoaders.from_memmap(W, y, splits=(range(150),))
+
+def test_splits_that_leak_are_told():
+    W,y = windows(walk, 50, horizon=5)
+    with pytest.warns(RuntimeWarning, match='54 of the 96 windows of splits.1. share steps'): TSDataLoaders.from_memmap(W, y, splits=(range(150),range(150,246)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        TSDataLoaders.from_memmap(W, y)
+        TSDataLoaders.from_memmap(W, y, splits=(range(150),))
+
+def test_windows_as_one_argument():
+    with pytest.raises(TypeError, match=r'from_memmap\(\*windows'): TSDataLoaders.from_memmap(windows(walk, 50, horizon=5))

@@ -1,8 +1,11 @@
 "What is written is what was given, whole or not at all"
-import errno, os, random, signal, subprocess, sys, textwrap, time, warnings, numpy as np, pytest, torch
+import errno, os, random, signal, stat, subprocess, sys, textwrap, time, warnings, numpy as np, pandas as pd, pytest, torch
+from decimal import Decimal
 from pathlib import Path
-from memmap_ts.part import _note
+from fastcore.foundation import L
+from memmap_ts.part import _locked, _note, _Part, _Region, _sync_folder
 from memmap_ts.store import on_disk, open_memmap
+from memmap_ts import write as write_mod
 from memmap_ts.write import MemmapWriter, to_memmap
 
 posix = pytest.mark.skipif(os.name!='posix', reason='needs POSIX signals')
@@ -90,14 +93,232 @@ def test_no_rows(tmp_path):
         with MemmapWriter(tmp_path/'c.npy'): pass
     assert names(tmp_path)==['a.npy','b.npy']
 
+def test_generic_dtypes(tmp_path):
+    "A dtype that says nothing of a value makes no file"
+    for d,a in (('M8',['2020']), ('m8',[3]), ('V',[3]), (None,[np.datetime64('NaT')])):
+        with pytest.raises(TypeError, match='does not say'), MemmapWriter(tmp_path/'a.npy', dtype=d) as w: w.append(a)
+    assert names(tmp_path)==[]
+
+def test_missing_label(tmp_path):
+    for bad in (None, np.nan, pd.NA):
+        with pytest.raises(ValueError, match='row 2 of a chunk of strings has'): to([np.array(['a','b',bad,'c'], object)], tmp_path)
+    with pytest.raises(ValueError, match='row 1 of a chunk of strings has'): to_memmap(pd.DataFrame(dict(a=[1,2], y=['a',None])), tmp_path/'X.npy', y_fn=tmp_path/'y.npy', target_col='y', progress=False)
+    assert names(tmp_path)==[]
+
+def test_names(tmp_path):
+    "Any name for an array, any path for a file"
+    with MemmapWriter({'chunk':tmp_path/'X.npy', 'y':tmp_path/'y.npy'}) as w:
+        w.append(chunk=[1,2], y=[3,4])
+        with pytest.raises(ValueError, match='by its name'): w.append([1])
+    assert np.load(tmp_path/'X.npy').tolist()==[1,2]
+    assert to_memmap([[1,2]], os.fsencode(tmp_path/'b.npy'), progress=False).tolist()==np.load(tmp_path/'b.npy').tolist()==[1,2]
+
+# ---- sources
+
+def to(src, path, fn='X.npy', **kw): return to_memmap(src, path/fn, progress=False, **kw)
+def dask(): return pytest.importorskip('dask.array', reason='dask is optional, and not installed')
+
+def test_dask_block_of_another_shape(tmp_path):
+    x = dask().from_array(np.arange(40.).reshape(10,4), chunks=(5,4))
+    with pytest.raises(ValueError, match=r'block of shape \(5, 2\).*\(5, 4\).*map_blocks'): to(x.map_blocks(lambda b: b[:,:2]), tmp_path)
+    assert to(x.map_blocks(lambda b: b[:,:2], chunks=(5,2)), tmp_path).tolist()==np.arange(40.).reshape(10,4)[:,:2].tolist()
+
+def test_dask_block_of_another_run(tmp_path):
+    "A task that is still there when its run has failed does not write to the file of the next one"
+    p = _Part(tmp_path/'a.npy', None, 'safe')
+    p.begin((), 'i8'); late = _Region(p, (4,)); p.f.close(); os.unlink(p.path)
+    with pytest.raises(OSError): late[np.s_[:4],] = np.ones(4, 'i8')
+    with MemmapWriter(tmp_path/'a.npy') as w:
+        w.append(np.zeros(4, 'i8'))
+        with pytest.raises(OSError, match='another run'): late[np.s_[:4],] = np.ones(4, 'i8')
+        w.append(np.zeros(4, 'i8'))
+    assert (tmp_path/'a.npy').stat().st_size==128+8*8 and not np.load(tmp_path/'a.npy').any()
+
+def test_dask_strings(tmp_path):
+    words = np.array(['a','bbb','cc','dddd'])
+    for d in (None, str, '<U9'): assert to(dask().from_array(words, chunks=2), tmp_path, overwrite=True, dtype=d).tolist()==words.tolist()
+    for src in (dask().from_array(np.arange(4), chunks=2), np.arange(4), [[],np.arange(4)]):
+        for casting in ('safe','unsafe'):
+            with pytest.raises(TypeError, match='make strings of them'): to(src, tmp_path, 'no.npy', dtype=str, casting=casting)
+    assert to([[],words], tmp_path, 'w.npy', dtype=str).tolist()==words.tolist() and names(tmp_path)==['X.npy','w.npy']
+
+def test_digits_of_objects(tmp_path):
+    "Decimals, missing numbers and numbers as strings keep their digits; other things are named"
+    df = pd.DataFrame(dict(a=[Decimal('1.123456789012'),Decimal(2)], b=np.array([16777217,None], object), c=['0.1234567890123','4'], d=pd.array([16777217,None], 'Int64')))
+    for d in (None, 'float64'): np.testing.assert_array_equal(to(df, tmp_path, dtype=d, overwrite=True)[:,0], [[1.123456789012,16777217,.1234567890123,16777217],[2,np.nan,4,np.nan]])
+    assert to(df, tmp_path, dtype='f4', overwrite=True).dtype==np.float32
+    for bad in (['x','y'], pd.to_datetime(['2020','2021']), [[1],[2,3]]):
+        with pytest.raises(ValueError, match="column 'q' does not hold numbers.*data_cols"): to(df.assign(q=bad), tmp_path, 'no.npy')
+
+def test_columns_of_tables(tmp_path):
+    one = pd.DataFrame(dict(a=[1.,2.], b=[3.,4.]))
+    with pytest.raises(ValueError, match="several columns are named 'b'"): to(pd.concat([one,one[['b']]], axis=1), tmp_path)
+    for by in ({}, dict(sample_col='id')):
+        tables = [one.assign(id=range(2)), one.assign(id=range(2,4))]
+        with pytest.raises(ValueError, match="no column 'b'"): to([tables[0],tables[1].drop(columns='b')], tmp_path, 'no.npy', **by)
+        with pytest.raises(ValueError, match=r"columns \['c'\] are not in the first"): to([tables[0],tables[1].assign(c=1.)], tmp_path, 'no.npy', **by)
+        assert to([tables[0],tables[1][['b','id','a']].assign(c=1.)], tmp_path, data_cols=['a','b'], overwrite=True, **by).tolist()==[[[1,3]],[[2,4]]]*2
+
+def test_columns_that_are_numbers(tmp_path):
+    df = pd.DataFrame([[7,1.,2.],[8,3.,4.]])
+    a,y = to(df, tmp_path, target_col=0, y_fn=tmp_path/'y.npy')
+    assert a.tolist()==[[[1,2]],[[3,4]]] and y.tolist()==[7,8]
+    with pytest.raises(ValueError, match='go together'): to(df, tmp_path, 'no.npy', target_col=0)
+    assert to(df, tmp_path, 'X2.npy', sample_col=0, data_cols=1, sort_by=2).tolist()==[[[1]],[[3]]]
+
+class Polars:
+    "Has a shape, no dtype, and iterates over columns"
+    shape,columns = (2,3),['a','b','c']
+    def __getitem__(self, i): return np.ones(2)
+    def __iter__(self): return iter([np.ones(2)]*3)
+
+def test_frames_of_others(tmp_path):
+    for kw in ({}, dict(sample_col='a')):
+        with pytest.raises(TypeError, match=r'Polars.*to_pandas\(\)'): to(Polars(), tmp_path, **kw)
+    assert names(tmp_path)==[]
+
+class Lazy:
+    "An array that says how much of it was read at once"
+    def __init__(self, a): self.a,self.shape,self.dtype,self.read = a,a.shape,a.dtype,[]
+    def __getitem__(self, i): self.read.append(len(self.a[i])); return self.a[i]
+    def __array__(self, *args, **kw): return self[:]
+
+@pytest.mark.parametrize('wrap', [list, iter, L, tuple])
+def test_lazy_arrays_in_a_list(wrap, tmp_path):
+    arrays = [Lazy(X[:50]), Lazy(X[50:])]
+    np.testing.assert_array_equal(to(wrap(arrays), tmp_path, chunk_rows=20), X)
+    assert [a.read for a in arrays]==[[20,20,10],[20,20,13]]
+
+def test_dask_in_a_list(tmp_path):
+    x = dask().from_array(X, (20,-1,-1))
+    np.testing.assert_array_equal(to([x,x[x[:,0,0]>0]], tmp_path), np.concatenate([X,X[X[:,0,0]>0]]))
+
+@pytest.mark.parametrize('wrap', [tuple, iter, L])
+@pytest.mark.parametrize('kind', ['npy','csv'])
+def test_paths(wrap, kind, tmp_path):
+    fns = [tmp_path/f'{i}.{kind}' for i in range(2)]
+    for i,f in enumerate(fns):
+        if kind=='npy': np.save(f, np.full((2,1,1), i))
+        else: pd.DataFrame(dict(a=[i,i])).to_csv(f, index=False)
+    assert to(wrap(fns), tmp_path).ravel().tolist()==[0,0,1,1]
+
+def test_windows(tmp_path):
+    from memmap_ts.windows import windows
+    W,y = windows(np.arange(60.).reshape(30,2), 4, 3, horizon=1)
+    for src,want in ((W,W[np.arange(len(W))]), ([W,W],np.concatenate([W[np.arange(len(W))]]*2)), (y,y[np.arange(len(y))])):
+        for rows in (None,4): np.testing.assert_array_equal(to(src, tmp_path, chunk_rows=rows, overwrite=True), want)
+
 # ---- whole or not at all
+
+def test_other_folder(tmp_path, monkeypatch):
+    "A file is made where its path was when the writer was made"
+    a,b = tmp_path/'a',tmp_path/'b'
+    for d in (a,b): d.mkdir()
+    np.save(b/'X.npy', [7])
+    def chunks(): yield [1]; monkeypatch.chdir(b); yield [2]
+    monkeypatch.chdir(a)
+    with MemmapWriter({'X':'X.npy', 'y':'y.npy'}) as w:
+        for c in chunks(): w.append(X=c, y=c)
+    assert names(a)==['X.npy','y.npy'] and names(b)==['X.npy'] and np.load(b/'X.npy').tolist()==[7]
+    monkeypatch.chdir(a)
+    assert to_memmap(chunks(), 'Z.npy', progress=False).tolist()==np.load(a/'Z.npy').tolist()==[1,2]
+
+@posix
+def test_link(tmp_path):
+    "A link is followed, as `np.save` does"
+    (tmp_path/'there').mkdir()
+    for f in 'Xy': np.save(tmp_path/f'there/{f}.npy', [0]); (tmp_path/f'{f}.npy').symlink_to(tmp_path/f'there/{f}.npy')
+    with MemmapWriter(tmp_path/'X.npy', overwrite=True) as w:
+        with pytest.raises(BlockingIOError): MemmapWriter(tmp_path/'there'/'X.npy', overwrite=True)
+        w.append([1])
+    with pytest.raises(ValueError, match='of its own'): MemmapWriter({'a':tmp_path/'X.npy', 'b':tmp_path/'there'/'X.npy'})
+    with MemmapWriter({f:tmp_path/f'{f}.npy' for f in 'Xy'}, overwrite=True) as w: w.append(X=[2], y=[3])
+    assert (tmp_path/'X.npy').is_symlink() and names(tmp_path/'there')==['X.npy','y.npy'] and names(tmp_path)==['X.npy','there','y.npy']
+    assert np.load(tmp_path/'there'/'X.npy').tolist()==[2]
+
+@posix
+def test_permissions_stay(tmp_path):
+    for mode in (0o600, 0o664, 0o444):
+        for f in 'Xy': np.save(tmp_path/f'{f}.npy', [0]); (tmp_path/f'{f}.npy').chmod(mode)
+        with MemmapWriter({f:tmp_path/f'{f}.npy' for f in 'Xy'}, overwrite=True) as w: w.append(X=[2], y=[3])
+        assert [stat.S_IMODE((tmp_path/f'{f}.npy').stat().st_mode) for f in 'Xy']==[mode]*2
+
+def test_folder(tmp_path):
+    (tmp_path/'d').mkdir()
+    for kw in ({}, dict(overwrite=True)):
+        with pytest.raises(IsADirectoryError, match='path of a file'): MemmapWriter(tmp_path/'d', **kw)
+    assert names(tmp_path)==['d']
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_rename_fails(resume, tmp_path, monkeypatch):
+    "X is published, y can't be: the next writer finishes"
+    fns,replace = {f:tmp_path/f'{f}.npy' for f in 'Xy'},os.replace
+    def fails(a, b):
+        if str(b).endswith('y.npy'): raise OSError('no')
+        replace(a, b)
+    for f in fns.values(): np.save(f, [0]); f.chmod(0o444)
+    w = MemmapWriter(fns, overwrite=True, resume=resume)
+    w.append(X=[1,2], y=[3,4])
+    with monkeypatch.context() as m:
+        m.setattr(os, 'replace', fails)
+        with pytest.raises(OSError, match='no'): w.close()
+    assert [np.load(f).tolist() for f in fns.values()]==[[1,2],[0]]
+    assert os.stat(tmp_path/'y.npy.part').st_mode&stat.S_IWUSR # the next writer may be somebody whom a read-only file would stop
+    with pytest.raises(FileExistsError): MemmapWriter(fns)
+    assert [np.load(f).tolist() for f in fns.values()]==[[1,2],[3,4]] and names(tmp_path)==['X.npy','y.npy']
+
+def test_notes_of_others(tmp_path, monkeypatch):
+    "A note may be no note, or gone before it is read"
+    for i,o in enumerate(['{"a":1}', '[1,2]', '[[1,2,3,4]]', 'null', '\xff']): (tmp_path/f'{i}.publish').write_bytes(o.encode('latin1'))
+    (tmp_path/'d.publish').mkdir()
+    with MemmapWriter(tmp_path/'a.npy') as w: w.append([1])
+    read = Path.read_text
+    monkeypatch.setattr(Path, 'read_text', lambda self: (self.unlink(), read(self))[1] if self.is_file() else read(self))
+    with MemmapWriter(tmp_path/'b.npy') as w: w.append([1])
+    assert names(tmp_path)==['a.npy','b.npy','d.publish']
+
+def test_folder_that_cannot_be_flushed(tmp_path, monkeypatch):
+    fsync = os.fsync
+    def no(fd):
+        if stat.S_ISDIR(os.fstat(fd).st_mode): raise OSError(why, 'no')
+        fsync(fd)
+    monkeypatch.setattr(os, 'fsync', no)
+    for why in (errno.EINVAL, errno.EACCES):
+        with MemmapWriter({f:tmp_path/f'{f}.npy' for f in 'Xy'}, overwrite=True) as w: w.append(X=[1], y=[2])
+    if os.name=='posix':
+        why = errno.EIO
+        with pytest.raises(OSError): _sync_folder(tmp_path/'X.npy')
+    assert names(tmp_path)==['X.npy','y.npy']
+
+def test_resume_with_one_file_more(tmp_path):
+    with pytest.raises(KeyboardInterrupt), MemmapWriter(tmp_path/'X.npy', resume=True) as w: w.append(range(1000)); raise KeyboardInterrupt
+    fns = {f:tmp_path/f'{f}.npy' for f in 'Xy'}
+    with pytest.warns(RuntimeWarning, match='1,000 rows in .*X.npy.part, 0 rows in .*y.npy.part'), pytest.raises(KeyboardInterrupt), MemmapWriter(fns, resume=True) as w: assert w.rows==0; raise KeyboardInterrupt
+    with pytest.warns(RuntimeWarning, match='1,000 rows in .* resume the files that have some'), pytest.raises(KeyboardInterrupt), MemmapWriter(fns) as w: raise KeyboardInterrupt
+    with MemmapWriter(tmp_path/'X.npy', resume=True) as w: assert w.rows==1000
+
+def test_locked_while_widened(tmp_path, monkeypatch):
+    "There is no moment in which another writer could take the file"
+    replace,tried = os.replace,[]
+    def taken(a, b):
+        replace(a, b)
+        if a.endswith('.wide'):
+            with pytest.raises(BlockingIOError): _locked(b)
+            tried.append(b)
+    if os.name!='nt': monkeypatch.setattr(os, 'replace', taken)
+    with MemmapWriter(tmp_path/'y.npy') as w:
+        for n in (1,3,5): w.append(['a'*n]*2)
+        with pytest.raises(BlockingIOError): MemmapWriter(tmp_path/'y.npy')
+    assert np.load(tmp_path/'y.npy').tolist()==['a','a','aaa','aaa','aaaaa','aaaaa'] and (len(tried)==2 or os.name=='nt')
 
 def test_exists(tmp_path):
     np.save(tmp_path/'a.npy', X)
     with pytest.raises(FileExistsError, match='overwrite=True'): MemmapWriter(tmp_path/'a.npy')
     with pytest.raises(FileExistsError, match='overwrite=True'): # made by somebody else meanwhile
         with MemmapWriter(tmp_path/'b.npy') as w: w.append([1]); np.save(tmp_path/'b.npy', [7])
-    assert np.load(tmp_path/'b.npy').tolist()==[7]
+    assert np.load(tmp_path/'b.npy').tolist()==[7] and names(tmp_path)==['a.npy','b.npy','b.npy.part'] # no rows are lost by it
+    MemmapWriter(tmp_path/'b.npy', resume=True, overwrite=True).close() # as the error says
+    assert np.load(tmp_path/'b.npy').tolist()==[1] and names(tmp_path)==['a.npy','b.npy']
     old = open_memmap(tmp_path/'a.npy')
     with MemmapWriter(tmp_path/'a.npy', overwrite=True) as w: w.append([1])
     if os.name=='posix': np.testing.assert_array_equal(old, X)
@@ -316,3 +537,31 @@ def test_full_disk(small_disk):
     with pytest.raises(OSError), MemmapWriter(small_disk/'s.npy') as w: # while strings become wider
         w.append(['a']*100_000); w.append(['b'*20])
     assert 's.npy' not in names(small_disk) and not [n for n in names(small_disk) if 'part' in n]
+
+def test_error_of_a_rename_is_told(tmp_path, monkeypatch):
+    "Also where files are closed before, as Windows needs it"
+    publish = write_mod._publish
+    def fails(parts):
+        for p in parts: p.f.close()
+        raise PermissionError('mapped by somebody')
+    monkeypatch.setattr(write_mod, '_publish', fails)
+    w = MemmapWriter(tmp_path/'X.npy')
+    w.append([1,2])
+    with pytest.raises(PermissionError, match='mapped by somebody'): w.close()
+    monkeypatch.setattr(write_mod, '_publish', publish)
+    MemmapWriter(tmp_path/'X.npy', resume=True).close()
+    assert open_memmap(tmp_path/'X.npy').tolist()==[1,2]
+
+def test_series_of_pandas(tmp_path):
+    "Rows are taken by position, whatever the index"
+    s = pd.Series([1.,2.,3.,4.], index=[-1.,5.,6.,1e10])
+    assert to_memmap(s, tmp_path/'a.npy').tolist()==to_memmap([s], tmp_path/'b.npy').tolist()==[1,2,3,4]
+
+def test_columns_keep_their_types(tmp_path):
+    df = pd.DataFrame({'a':np.float32([1,2]), 'b':np.array([3,4], object)})
+    assert to_memmap(df[['a']].astype({'a':'float32'}), tmp_path/'a.npy').dtype==np.float32
+    assert to_memmap(df.assign(b=df.b.astype('complex64').astype(object)), tmp_path/'c.npy').dtype.kind=='c'
+
+def test_steps_of_which_sample(tmp_path):
+    with pytest.raises(ValueError, match='needs a sample_col'): to_memmap(pd.DataFrame({'a':[1.,2.]}), tmp_path/'X.npy', steps_in_rows=True)
+    with pytest.raises(TypeError, match=r"to_memmap\(\) got an unexpected keyword argument 'feat_cols'.*feat_col,"): to_memmap(pd.DataFrame({'a':[1.,2.]}), tmp_path/'X.npy', feat_cols='a')
