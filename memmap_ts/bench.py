@@ -252,6 +252,12 @@ def _shuffled(fn, names, sizes, secs, cold, device, show):
                 if here and (k.startswith('16'))==(what=='cold'): here[f'limit: {k}'] = dict(rate=v, MBs=v*row/1e6, bytes=None, peak=0, setup=0)
             show(f'{_size(row)}, {what}', here)
 
+def _whole(fn, sizes, device, show):
+    "Epochs of all rows (of a minute at most), from a cold file"
+    for row,bs in sizes:
+        got = {n: _child(name=n, fn=fn, sizes=[(row,bs)], secs=60, plan=[('cold',1)], device=device) for n in _two}
+        show(f'{_size(row)}, cold, all of them', {n:r[f'cold {row}'][0] for n,r in got.items() if r})
+
 def _with_steps(fn, secs, device, show):
     "A model that computes 20 ms a batch"
     got = {n: _child(name=n, fn=fn, sizes=sizes[:1], secs=3*secs, plan=[('cold',1)], step=.02, device=device) for n in _two}
@@ -341,6 +347,7 @@ def bench(
         if missing := [n for n in optional if n not in names]: print(f"Not installed, so not compared: {', '.join(missing)}")
         print(f'\n{head}')
         if some := [s for s in sizes if only in _size(s[0])]: _shuffled(fn, names, some, secs, cold, device, show)
+        if cold: _whole(fn, [s for s in some if s[0]<2**15], device, show)
         if cold and only in '20 ms a step, rows of 102 kB': _with_steps(fn, secs, device, show)
         if only in little:
             large = fn

@@ -161,7 +161,9 @@ def _read_batches(self:MemmapDL, samps):
             xs = [c.finish(*r) for c,r in zip(cols, read)]
             if whole is None: whole = self._whole(xs)
             yield self._finish(cols, xs, whole)
-    finally: steps.close()
+    finally:
+        steps.close()
+        for r in readers: r.stop()
 
 @patch
 def create_batches(self:MemmapDL,

@@ -6,7 +6,7 @@
 __all__ = ['as_idxs', 'idx_dtype', 'gather', 'RowReader']
 
 # %% ../nbs/01_read.ipynb #5f332c6b
-import collections, ctypes, itertools, mmap, os, platform, sys, time, warnings, weakref
+import collections, ctypes, itertools, mmap, os, platform, sys, threading, time, warnings, weakref
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -83,7 +83,7 @@ class RowReader:
     ):
         self.a,self.n,self.pid = a.view(np.ndarray),len(a),os.getpid()
         self.row = a.dtype.itemsize*prod(a.shape[1:])
-        self.fd,self.map,self.src,self.warm,self.direct = None,None,self.a,True,None
+        self.fd,self.map,self.src,self.warm,self.direct,self.since,self.sweep = None,None,self.a,True,None,None,None
         if not (a.flags.c_contiguous and a.flags.aligned and a.size) or a.dtype.hasobject: self.src = None # through `gather`
         elif (root := _root(a)) is not None: self._open(root)
         if self.src is not None: self._copies()
@@ -181,12 +181,15 @@ def _hint_pages(self:RowReader, at, size):
 @patch
 def hint_bytes(self:RowReader, at, size):
     "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
-    if self.fd is not None and len(at) and not self._all_there((at+size//2)//self.row): self._hint_pages(at, size)
+    if self.fd is None or not len(at): return
+    self._in_order(at)
+    if not self._all_there((at+size//2)//self.row): self._hint_pages(at, size)
 
 @patch
 def hint(self:RowReader, idxs):
     "Ask the system to read rows `idxs` soon, those that are not in memory; or start to read them, and return what has them `into` an array"
     if self.fd is None or not len(idxs): return
+    self._in_order(idxs)
     direct = self.direct
     if direct and not (self.row<_block and _is_run(idxs)) and (res := direct.start(idxs)): return res # small rows one after the other share blocks
     if self._all_there(idxs): return
@@ -328,14 +331,56 @@ class _Early:
         d.free.append(self.mem) # not after an interrupt: some reads may still be under way
         return True
 
+# %% ../nbs/01_read.ipynb #a27d4be1
+_chunk,_patience = 2**22,1 # bytes to read at once; seconds until an epoch is taken to be one that goes on
+
+class _Sweep(threading.Thread):
+    "Reads the array of reader `r` into the page cache, from start to end"
+    def __init__(self, r):
+        super().__init__(daemon=True, name='memmap_ts')
+        self.r,self.stop = r,threading.Event()
+        self.start()
+
+    def run(self):
+        with suppress(OSError): # a system without, or a disk that fails: who reads the rows will hear of it
+            with open(f'/proc/self/fd/{self.r.fd}', 'rb', 0) as f: # open once more: the reader's own is advised against reading on
+                os.posix_fadvise(f.fileno(), self.r.off, self.r.a.nbytes, os.POSIX_FADV_SEQUENTIAL)
+                buf = bytearray(_chunk)
+                for at in range(self.r.off, self.r.off+self.r.a.nbytes, _chunk):
+                    if self.stop.is_set(): return
+                    os.preadv(f.fileno(), [buf], at)
+
+@patch
+def _in_order(self:RowReader, idxs):
+    "Have all of the array read in order, if that is wanted and rows `idxs` of the next batch are not; or see what has come of it"
+    if self.sweep is None:
+        if self.since is None or time.monotonic()-self.since<_patience or (len(idxs)>1 and (idxs[1:]>=idxs[:-1]).all()): return
+        self.since,self.sweep = None,_Sweep(self)
+    elif not self.sweep.is_alive():
+        self.since,self.sweep,self.again,self.warm = None,None,0,self._is_warm()
+
 # %% ../nbs/01_read.ipynb #56192fdc
 @patch
-def start(self:RowReader, n=None):
-    "Before an epoch that reads `n` rows, default all: find out whether the array is in memory, and whether they could be"
+def _is_warm(self:RowReader): return self.cached(self._some(256), 256)>.9
+
+@patch
+def start(self:RowReader, n=None, row=None):
+    "Before an epoch that reads `n` rows, default all, or `row` bytes from each of `n` places: find out whether the array is in memory, and whether it could be"
     if self.fd is None: return
-    self.warm,self.direct = self.cached(self._some(256), 256)>.9,None
-    if self.warm or not self.fixed or not _calls or not 0<2*_free()<self.row*min(self.n if n is None else n, self.n): return
-    with suppress(OSError): self.direct = _Direct(self) # a file system without
+    self.warm,self.direct = self._is_warm(),None
+    if self.warm: return
+    size,room,n = self.a.nbytes,_free(),self.n if n is None else n
+    if 2*size<room:
+        if row is None: row,n = self.row,min(n, self.n)
+        if n*row>2*size or (row<2**15 and 2*n*(row+_page)>size): self.since = time.monotonic()
+    elif row is None and self.fixed and _calls and 0<2*room<self.row*min(n, self.n):
+        with suppress(OSError): self.direct = _Direct(self) # a file system without
+
+@patch
+def stop(self:RowReader):
+    "After an epoch: read no more"
+    if self.sweep: self.sweep.stop.set()
+    self.since = self.sweep = None
 
 @patch
 def check(self:RowReader):

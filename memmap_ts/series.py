@@ -10,7 +10,7 @@ import os, warnings
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
-from .read import RowReader, _free, _page
+from .read import RowReader, _page
 from .items import _array, _pack
 
 # %% ../nbs/06_series.ipynb #81ee7cfe
@@ -82,11 +82,6 @@ def _pieces(shape, strides, size):
         else: at = (at[:,None]+np.arange(n)*s).reshape(-1)
     return at,size
 
-# %% ../nbs/06_series.ipynb #06d1676a
-_sweep = 2**24 # bytes, with each batch
-
-def _fits(size): return size<_free()/2
-
 # %% ../nbs/06_series.ipynb #7780ece1
 class StretchReader:
     "Gathers a stretch at many places of a series, and tells the system ahead at which"
@@ -101,7 +96,7 @@ class StretchReader:
         self.view,self.step,self.words = stretch.view(a),a.strides[0],None
         self.at,self.size = _pieces(self.view.shape[1:], self.view.strides[1:], a.itemsize)
         self.at += self.view.__array_interface__['data'][0]-a.__array_interface__['data'][0]
-        self.row,self.sweep = len(self.at)*self.size,self.engine.n
+        self.row = len(self.at)*self.size
         if a.itemsize<=8 and self.view.flags.aligned and not any(s%a.itemsize for s in a.strides):
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore', UserWarning) # torch warns of read-only memory; it is only read
@@ -112,17 +107,14 @@ class StretchReader:
     direct = None # windows overlap: what one has read, the page cache has for the next
 
     def start(self, n=None):
-        "Before an epoch; of how many rows does not matter here"
-        self.engine.start(0) # of as many, none is read directly
-        size = self.engine.n
-        self.sweep = 0 if not self.warm and self.n*self.row>2*size and _fits(size) else size
+        "Before an epoch that reads `n` rows, default all"
+        self.engine.start(self.n if n is None else n, self.row)
+
+    def stop(self): self.engine.stop()
 
     def hint(self, rows):
         "Ask the system to read what `rows` need soon"
         self.engine.hint_bytes((self.places(rows)[:,None]*self.step+self.at).reshape(-1), self.size)
-        if self.sweep<self.engine.n:
-            self.engine.hint_bytes(np.array([self.sweep]), min(_sweep, self.engine.n-self.sweep))
-            self.sweep += _sweep
 
     def read(self, rows, out):
         "Copy `rows` (checked) into `out`"

@@ -316,23 +316,6 @@ def test_integers_are_forecast(saved):
 def test_bad(kw, err, words):
     with pytest.raises(err, match=words): windows(walk, **kw)
 
-@linux
-def test_sweep(saved, monkeypatch):
-    "Windows that overlap want all of the file many times: it is hinted once, in order, if it fits in memory"
-    from memmap_ts import series
-    monkeypatch.setattr(series, '_sweep', 2**16)
-    fn = saved(rng.normal(size=(50_000,16)).astype('f4'))
-    for stride,fits,whole in ((1,True,True), (None,True,False), (1,False,False)):
-        monkeypatch.setattr(series, '_fits', lambda size: fits)
-        r = windows(fn, 200, stride)[0].row_reader()
-        got = []
-        r.engine.hint_bytes = lambda at,size: got.append((at.tolist(),size))
-        r.engine.cached = lambda *args: False
-        r.start()
-        for _ in range(99): r.hint(np.array([0]))
-        got = [(at[0],size) for at,size in got if size!=200*64]
-        assert (sum(n for _,n in got)==50_000*64 and [o for o,_ in got]==list(range(0, 50_000*64, 2**16))) if whole else not got
-
 def test_default_splits_of_several_inputs():
     "Windows are split by time wherever they stand in a tuple"
     W,y = windows(walk, 50, horizon=5)
