@@ -17,6 +17,7 @@ from fastcore.script import call_parse
 from fastprogress.fastprogress import progress_bar
 from .cli import anon_memory, _room
 from .contenders import contenders, optional, own_format
+from .read import _small
 from .store import create_memmap
 
 # %% ../nbs/21_bench.ipynb #b468f968
@@ -320,7 +321,7 @@ def _training(fn, device, epochs=2):
 def bench(
     gb:float=2, # Size of the file in GB; cold and limited figures mean more with more
     path:str='.', # Folder to write it to; it is removed at the end
-    secs:float=.75, # Seconds an epoch may take at most
+    secs:float=.75, # Seconds that an epoch may take at most, but for those of all rows
     plot:str='bench.png', # Where to save the plot
     only:str='', # Only situations with this in their name, e.g. "102 kB"
     device:str='cpu', # Where batches are to end; with 'cuda' a model is trained too
@@ -347,7 +348,7 @@ def bench(
         if missing := [n for n in optional if n not in names]: print(f"Not installed, so not compared: {', '.join(missing)}")
         print(f'\n{head}')
         if some := [s for s in sizes if only in _size(s[0])]: _shuffled(fn, names, some, secs, cold, device, show)
-        if cold: _whole(fn, [s for s in some if s[0]<2**15], device, show)
+        if cold: _whole(fn, [s for s in some if s[0]<_small], device, show)
         if cold and only in '20 ms a step, rows of 102 kB': _with_steps(fn, secs, device, show)
         if only in little:
             large = fn

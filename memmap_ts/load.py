@@ -9,6 +9,7 @@ __all__ = ['MemmapDL']
 import difflib, gc, inspect, itertools, random
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 from fastcore.basics import chunked, first, merge, noop, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
@@ -17,7 +18,7 @@ from fastai.data.load import DataLoader, SkipItemException
 from fastai.data.transforms import ItemGetter
 from fastai.torch_core import apply, to_device
 from fasttransform import Pipeline
-from .read import as_idxs
+from .read import _Sweep, as_idxs
 from .items import Items
 from .order import _Order
 from .rows import _use_rows
@@ -145,6 +146,14 @@ def _lookahead(readers, bs):
     return min(max(n//2, 2), 64) if any(r.direct for r in readers) else max(n, 2)
 
 @patch
+def _sweep(self:MemmapDL, readers):
+    "What reads the arrays in order meanwhile, those of `readers` that need it"
+    far = (self.shuffle or self.sampler is not None) and get_worker_info() is None # one process is enough
+    sweep = _Sweep(list({id(o):o for r in readers if far and (o := r.scattered(self._n_epoch()))}.values()))
+    sweep.start()
+    return sweep
+
+@patch
 def _read_batches(self:MemmapDL, samps):
     "The batches of `samps`, arrays of positions"
     if self.cache:
@@ -152,18 +161,17 @@ def _read_batches(self:MemmapDL, samps):
         return
     cols,whole = _Columns(self),None
     readers = cols.readers()
-    for r in readers: r.start(self.n)
+    for r in readers: r.start(self._n_epoch())
     steps = _steps(map(cols.rows, samps), cols.hint, cols.read, _lookahead(readers, self.bs))
     # a thread helps while the disk, or a GPU, works; if rows only need copying by the processors that also run the model, handing them over is all it would add
     if self.prefetch and (self._ring.pin or not all(r.warm for r in readers)): steps = _Ahead(steps, self.prefetch)
+    sweep = self._sweep(readers)
     try:
         for read in steps:
             xs = [c.finish(*r) for c,r in zip(cols, read)]
             if whole is None: whole = self._whole(xs)
             yield self._finish(cols, xs, whole)
-    finally:
-        steps.close()
-        for r in readers: r.stop()
+    finally: sweep.ended.set(); steps.close()
 
 @patch
 def create_batches(self:MemmapDL,

@@ -83,7 +83,7 @@ class RowReader:
     ):
         self.a,self.n,self.pid = a.view(np.ndarray),len(a),os.getpid()
         self.row = a.dtype.itemsize*prod(a.shape[1:])
-        self.fd,self.map,self.src,self.warm,self.direct,self.since,self.sweep = None,None,self.a,True,None,None,None
+        self.fd,self.map,self.src,self.warm,self.direct,self.vain = None,None,self.a,True,None,False
         if not (a.flags.c_contiguous and a.flags.aligned and a.size) or a.dtype.hasobject: self.src = None # through `gather`
         elif (root := _root(a)) is not None: self._open(root)
         if self.src is not None: self._copies()
@@ -181,15 +181,12 @@ def _hint_pages(self:RowReader, at, size):
 @patch
 def hint_bytes(self:RowReader, at, size):
     "Ask the system to read `size` bytes from each of the offsets `at` in the array soon, those that are not in memory"
-    if self.fd is None or not len(at): return
-    self._in_order(at)
-    if not self._all_there((at+size//2)//self.row): self._hint_pages(at, size)
+    if self.fd is not None and len(at) and not self._all_there((at+size//2)//self.row): self._hint_pages(at, size)
 
 @patch
 def hint(self:RowReader, idxs):
     "Ask the system to read rows `idxs` soon, those that are not in memory; or start to read them, and return what has them `into` an array"
     if self.fd is None or not len(idxs): return
-    self._in_order(idxs)
     direct = self.direct
     if direct and not (self.row<_block and _is_run(idxs)) and (res := direct.start(idxs)): return res # small rows one after the other share blocks
     if self._all_there(idxs): return
@@ -331,56 +328,17 @@ class _Early:
         d.free.append(self.mem) # not after an interrupt: some reads may still be under way
         return True
 
-# %% ../nbs/01_read.ipynb #a27d4be1
-_chunk,_patience = 2**22,1 # bytes to read at once; seconds until an epoch is taken to be one that goes on
-
-class _Sweep(threading.Thread):
-    "Reads the array of reader `r` into the page cache, from start to end"
-    def __init__(self, r):
-        super().__init__(daemon=True, name='memmap_ts')
-        self.r,self.stop = r,threading.Event()
-        self.start()
-
-    def run(self):
-        with suppress(OSError): # a system without, or a disk that fails: who reads the rows will hear of it
-            with open(f'/proc/self/fd/{self.r.fd}', 'rb', 0) as f: # open once more: the reader's own is advised against reading on
-                os.posix_fadvise(f.fileno(), self.r.off, self.r.a.nbytes, os.POSIX_FADV_SEQUENTIAL)
-                buf = bytearray(_chunk)
-                for at in range(self.r.off, self.r.off+self.r.a.nbytes, _chunk):
-                    if self.stop.is_set(): return
-                    os.preadv(f.fileno(), [buf], at)
-
-@patch
-def _in_order(self:RowReader, idxs):
-    "Have all of the array read in order, if that is wanted and rows `idxs` of the next batch are not; or see what has come of it"
-    if self.sweep is None:
-        if self.since is None or time.monotonic()-self.since<_patience or (len(idxs)>1 and (idxs[1:]>=idxs[:-1]).all()): return
-        self.since,self.sweep = None,_Sweep(self)
-    elif not self.sweep.is_alive():
-        self.since,self.sweep,self.again,self.warm = None,None,0,self._is_warm()
-
 # %% ../nbs/01_read.ipynb #56192fdc
 @patch
 def _is_warm(self:RowReader): return self.cached(self._some(256), 256)>.9
 
 @patch
-def start(self:RowReader, n=None, row=None):
-    "Before an epoch that reads `n` rows, default all, or `row` bytes from each of `n` places: find out whether the array is in memory, and whether it could be"
+def start(self:RowReader, n=None):
+    "Before an epoch that reads `n` rows, default all: find out whether the array is in memory, and whether they could be"
     if self.fd is None: return
     self.warm,self.direct = self._is_warm(),None
-    if self.warm: return
-    size,room,n = self.a.nbytes,_free(),self.n if n is None else n
-    if 2*size<room:
-        if row is None: row,n = self.row,min(n, self.n)
-        if n*row>2*size or (row<2**15 and 2*n*(row+_page)>size): self.since = time.monotonic()
-    elif row is None and self.fixed and _calls and 0<2*room<self.row*min(n, self.n):
-        with suppress(OSError): self.direct = _Direct(self) # a file system without
-
-@patch
-def stop(self:RowReader):
-    "After an epoch: read no more"
-    if self.sweep: self.sweep.stop.set()
-    self.since = self.sweep = None
+    if self.warm or not self.fixed or not _calls or not 0<2*_free()<self.row*min(self.n if n is None else n, self.n): return
+    with suppress(OSError): self.direct = _Direct(self) # a file system without
 
 @patch
 def check(self:RowReader):
@@ -428,3 +386,42 @@ def read_bytes(self:RowReader, at, out):
         if not n: self._short()
         left,at = left[n:],at+n
     return True
+
+# %% ../nbs/01_read.ipynb #a27d4be1
+_small = 2**15 # bytes of a row; as many larger ones come in any order
+_chunk,_patience = 2**22,1 # bytes to read at once; seconds to wait
+
+@patch
+def scattered(self:RowReader, n, row=None):
+    "This reader if it is quicker to read all of its array in order than `n` rows, or `row` bytes (that may overlap) from each of `n` places; else None"
+    if self.fd is None or self.warm or self.direct or self.vain: return
+    if row is None: n,row = min(n, self.n),self.row
+    if n*row>2*self.a.nbytes or (row<_small and 2*n*(row+_page)>self.a.nbytes): return self
+
+class _Sweep(threading.Thread):
+    "Reads the arrays of `readers` into the page cache, each from start to end, if memory has room for all of them"
+    def __init__(self, readers):
+        super().__init__(daemon=True, name='memmap_ts')
+        self.readers,self.ended = readers,threading.Event()
+
+    def start(self):
+        with suppress(RuntimeError): # no more threads: the batches come without
+            if self.readers and 2*sum(r.a.nbytes for r in self.readers)<_free(): super().start()
+
+    def run(self):
+        if self.ended.wait(_patience): return
+        for r in self.readers:
+            if not self._read(r): return
+            r.again,r.warm = 0,r._is_warm()
+            r.vain = not r.warm
+
+    def _read(self, r):
+        "Read all of the array of `r`; False if this is ended before"
+        with suppress(OSError): # a disk that fails: who reads the rows will hear of it
+            with open(f'/proc/self/fd/{r.fd}', 'rb', 0) as f: # open once more: the reader's own is advised against reading on
+                os.posix_fadvise(f.fileno(), r.off, r.a.nbytes, os.POSIX_FADV_SEQUENTIAL)
+                buf = bytearray(_chunk)
+                for at in range(r.off, r.off+r.a.nbytes, _chunk):
+                    if self.ended.is_set(): return False
+                    if not os.preadv(f.fileno(), [buf], at): break
+        return True

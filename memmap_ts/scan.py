@@ -26,6 +26,7 @@ def _fold(x):
 
 def _reduce(f, x, axes):
     "`f` over `axes` of `x`, which are kept with length 1"
+    if len(axes)==x.ndim: return np.reshape(f.reduce(x.reshape(-1)), [1]*x.ndim)
     if 0 in axes:
         m = _fold(x)
         x = f.reduce(x.reshape(len(x)//m, -1), axis=0).reshape(m, *x.shape[1:])

@@ -107,10 +107,10 @@ class StretchReader:
     direct = None # windows overlap: what one has read, the page cache has for the next
 
     def start(self, n=None):
-        "Before an epoch that reads `n` rows, default all"
-        self.engine.start(self.n if n is None else n, self.row)
+        "Before an epoch; of how many rows does not matter here"
+        self.engine.start(0) # of as many, none is read directly
 
-    def stop(self): self.engine.stop()
+    def scattered(self, n): return self.engine.scattered(n*len(self.at), self.size)
 
     def hint(self, rows):
         "Ask the system to read what `rows` need soon"
