@@ -17,7 +17,7 @@ from fastcore.script import call_parse
 from fastprogress.fastprogress import progress_bar
 from .cli import anon_memory, _room
 from .contenders import contenders, optional, own_format
-from .read import _small
+from .read import _small_row
 from .store import create_memmap
 
 # %% ../nbs/21_bench.ipynb #b468f968
@@ -348,7 +348,7 @@ def bench(
         if missing := [n for n in optional if n not in names]: print(f"Not installed, so not compared: {', '.join(missing)}")
         print(f'\n{head}')
         if some := [s for s in sizes if only in _size(s[0])]: _shuffled(fn, names, some, secs, cold, device, show)
-        if cold: _whole(fn, [s for s in some if s[0]<_small], device, show)
+        if cold: _whole(fn, [s for s in some if s[0]<_small_row], device, show)
         if cold and only in '20 ms a step, rows of 102 kB': _with_steps(fn, secs, device, show)
         if only in little:
             large = fn

@@ -102,7 +102,6 @@ def _cast(x, dtype):
 class _Columns(list):
     "The elements of a sample, read together"
     def __init__(self, dl): self[:],self.dl = [_column(tl) for tl in dl.dataset.tls],dl
-    def readers(self): return list({id(r):r for c in self for r in c.readers()}.values())
 
     def rows(self, idxs):
         "For each of the columns, the row numbers in the file of the samples at positions `idxs`"

@@ -146,27 +146,26 @@ def _lookahead(readers, bs):
     return min(max(n//2, 2), 64) if any(r.direct for r in readers) else max(n, 2)
 
 @patch
-def _sweep(self:MemmapDL, readers):
-    "What reads the arrays in order meanwhile, those of `readers` that need it"
-    far = (self.shuffle or self.sampler is not None) and get_worker_info() is None # one process is enough
-    sweep = _Sweep(list({id(o):o for r in readers if far and (o := r.scattered(self._n_epoch()))}.values()))
-    sweep.start()
-    return sweep
-
-@patch
 def _read_batches(self:MemmapDL, samps):
     "The batches of `samps`, arrays of positions"
     if self.cache:
         yield from map(self._cached_batch, samps)
         return
-    cols,whole = _Columns(self),None
-    readers = cols.readers()
-    for r in readers: r.start(self._n_epoch())
-    steps = _steps(map(cols.rows, samps), cols.hint, cols.read, _lookahead(readers, self.bs))
+    samps = iter(samps)
+    if (head := next(samps, None)) is None: return
+    cols,whole,n = _Columns(self),None,self._n_epoch()
+    last = len(self.dataset)-1
+    some = np.append([0,last], np.random.default_rng().integers(0, last, 256, endpoint=True))
+    use = {id(r):(r,*rows) for c,*rows in zip(cols, cols.rows(some), cols.rows(head)) for r in c.readers()}.values()
+    for r,*rows in use: r.start(n, rows[0])
+    readers = [r for r,*_ in use]
+    steps = _steps(map(cols.rows, itertools.chain([head], samps)), cols.hint, cols.read, _lookahead(readers, self.bs))
     # a thread helps while the disk, or a GPU, works; if rows only need copying by the processors that also run the model, handing them over is all it would add
     if self.prefetch and (self._ring.pin or not all(r.warm for r in readers)): steps = _Ahead(steps, self.prefetch)
-    sweep = self._sweep(readers)
+    worker = get_worker_info()
+    sweep = _Sweep([o for r,*rows in use if (o := r.in_order(n, *rows))] if worker is None or not worker.id else []) # one process is enough
     try:
+        if sweep.parts: sweep.start()
         for read in steps:
             xs = [c.finish(*r) for c,r in zip(cols, read)]
             if whole is None: whole = self._whole(xs)

@@ -95,6 +95,7 @@ class RowReader:
         fd = os.open(root.filename, os.O_RDONLY|getattr(os, 'O_BINARY', 0))
         if not _same_file(_addr(root), fd): return os.close(fd)
         self.fd,self.window = fd,_readahead(fd)
+        self.own = os.access(root.filename, os.W_OK) or os.fstat(fd).st_uid==os.geteuid()
         weakref.finalize(self, os.close, fd)
         self.off = root.offset + _addr(self.a) - _addr(root)
         self.check()
@@ -124,9 +125,17 @@ def cached(self:RowReader, idxs, n=8):
     "The share of (about) `n` of the rows `idxs` that is in memory; 0 where the system does not tell"
     if self.fd is None or not len(idxs): return 1.
     def there(i):
-        try: return os.preadv(self.fd, [_one], self.off+i*self.row+self.row//2, os.RWF_NOWAIT)
-        except OSError: return 0 # BlockingIOError: not there; others: the file system can't tell
+        at = i*self.row+self.row//2
+        try: return os.preadv(self.fd, [_one], self.off+at, os.RWF_NOWAIT)
+        except BlockingIOError: return 0
+        except OSError: return self._resident(at) # the file system can't tell
     return float(np.mean([there(i) for i in idxs[::max(1, len(idxs)//n)].tolist()]))
+
+@patch
+def _resident(self:RowReader, at):
+    "Is the page of the byte at offset `at` in the array in memory, as far as `mincore` can be believed?"
+    page,vec = (self.pad+at)//_page*_page,ctypes.c_ubyte()
+    return self.own and not _libc.mincore(ctypes.c_void_p(self.at+page), ctypes.c_size_t(1), ctypes.byref(vec)) and vec.value&1
 
 @patch
 def _some(self:RowReader, n): return np.random.default_rng().integers(0, self.n, n)
@@ -269,11 +278,15 @@ def _free():
     except OSError: groups = []
     for kind,path in groups:
         if kind not in ('','memory'): continue
-        root,fn = (Path('/sys/fs/cgroup/memory'),'memory.limit_in_bytes') if kind else (Path('/sys/fs/cgroup'),'memory.max')
+        root,*fns = (Path('/sys/fs/cgroup/memory'),'memory.limit_in_bytes','memory.usage_in_bytes') if kind else (Path('/sys/fs/cgroup'),'memory.max','memory.current')
         here = Path(path.lstrip('/'))
         for o in (here,*here.parents): # a limit of what it is part of is one too
-            with suppress(OSError,ValueError): room.append(int((root/o/fn).read_text())) # 'max' is no number
-    return min(room)
+            with suppress(OSError,ValueError): # 'max' is no number
+                most,used = (int((root/o/fn).read_text()) for fn in fns)
+                stat = dict(l.split() for l in (root/o/'memory.stat').read_text().splitlines())
+                pre = 'total_' if kind else '' # with what is part of it
+                room.append(most-used+int(stat[pre+'active_file'])+int(stat[pre+'inactive_file']))
+    return max(min(room), 1)
 
 # %% ../nbs/01_read.ipynb #31898158
 _block = 4096 # direct reads start and end at multiples of this
@@ -330,13 +343,10 @@ class _Early:
 
 # %% ../nbs/01_read.ipynb #56192fdc
 @patch
-def _is_warm(self:RowReader): return self.cached(self._some(256), 256)>.9
-
-@patch
-def start(self:RowReader, n=None):
-    "Before an epoch that reads `n` rows, default all: find out whether the array is in memory, and whether they could be"
+def start(self:RowReader, n=None, some=None):
+    "Before an epoch that reads `n` rows, default all, of which `some` are a fair sample: find out whether they are in memory, and whether they could be"
     if self.fd is None: return
-    self.warm,self.direct = self._is_warm(),None
+    self.warm,self.direct = self.cached(self._some(256) if some is None else some, 256)>.9,None
     if self.warm or not self.fixed or not _calls or not 0<2*_free()<self.row*min(self.n if n is None else n, self.n): return
     with suppress(OSError): self.direct = _Direct(self) # a file system without
 
@@ -388,40 +398,47 @@ def read_bytes(self:RowReader, at, out):
     return True
 
 # %% ../nbs/01_read.ipynb #a27d4be1
-_small = 2**15 # bytes of a row; as many larger ones come in any order
+_small_row = 2**15 # bytes: as many larger ones come in any order
 _chunk,_patience = 2**22,1 # bytes to read at once; seconds to wait
 
 @patch
-def scattered(self:RowReader, n, row=None):
-    "This reader if it is quicker to read all of its array in order than `n` rows, or `row` bytes (that may overlap) from each of `n` places; else None"
-    if self.fd is None or self.warm or self.direct or self.vain: return
-    if row is None: n,row = min(n, self.n),self.row
-    if n*row>2*self.a.nbytes or (row<_small and 2*n*(row+_page)>self.a.nbytes): return self
+def in_order(self:RowReader, n, some, batch):
+    "What is quicker read in order than `n` rows, of which `some` are a fair sample and `batch` come together: this reader, first byte and number of bytes; None if nothing is"
+    return self.in_order_bytes(min(n, self.n), some.astype('int64')*self.row, batch.astype('int64')*self.row, self.row)
+
+@patch
+def in_order_bytes(self:RowReader, n, some, batch, size, pieces=np.zeros(1, 'int64')):
+    "The same for offsets in the array, where a row is `size` bytes from each of `pieces` after its offset"
+    if self.fd is None or self.warm or self.vain or 8*np.ptp(batch)<np.ptp(some): return # rows that come in order are near each other
+    each = int(np.ptp(some))+size
+    part = int(np.ptp(pieces))+each
+    if (size<_small_row or n*size>2*each) and 2*len(pieces)*min(n*(size+_page), each)>part: return self,int(some.min()+pieces.min()),part
 
 class _Sweep(threading.Thread):
-    "Reads the arrays of `readers` into the page cache, each from start to end, if memory has room for all of them"
-    def __init__(self, readers):
+    "Reads `parts` into the page cache, from start to end, as far as memory has room"
+    def __init__(self, parts):
         super().__init__(daemon=True, name='memmap_ts')
-        self.readers,self.ended = readers,threading.Event()
-
-    def start(self):
-        with suppress(RuntimeError): # no more threads: the batches come without
-            if self.readers and 2*sum(r.a.nbytes for r in self.readers)<_free(): super().start()
+        self.parts,self.ended = sorted(parts, key=lambda o: o[2]),threading.Event()
 
     def run(self):
         if self.ended.wait(_patience): return
-        for r in self.readers:
-            if not self._read(r): return
-            r.again,r.warm = 0,r._is_warm()
+        rng,room = np.random.default_rng(),_free()/2
+        for r,lo,n in self.parts:
+            def there(): return r.cached(rng.integers(lo, lo+n, 256)//r.row, 256)>.9
+            if not there(): # two of the parts may be the same
+                room -= n
+                if room<0 or not self._read(r, lo, n): return
+            r.again,r.warm = 0,there()
             r.vain = not r.warm
 
-    def _read(self, r):
-        "Read all of the array of `r`; False if this is ended before"
+    def _read(self, r, lo, n):
+        "Read `n` bytes of the array of `r` from `lo`; False if this is ended before"
         with suppress(OSError): # a disk that fails: who reads the rows will hear of it
             with open(f'/proc/self/fd/{r.fd}', 'rb', 0) as f: # open once more: the reader's own is advised against reading on
-                os.posix_fadvise(f.fileno(), r.off, r.a.nbytes, os.POSIX_FADV_SEQUENTIAL)
-                buf = bytearray(_chunk)
-                for at in range(r.off, r.off+r.a.nbytes, _chunk):
+                os.posix_fadvise(f.fileno(), r.off+lo, n, os.POSIX_FADV_SEQUENTIAL)
+                buf = memoryview(bytearray(min(n, _chunk)))
+                for o in range(0, n, _chunk):
                     if self.ended.is_set(): return False
-                    if not os.preadv(f.fileno(), [buf], at): break
+                    if not os.preadv(f.fileno(), [buf[:n-o]], r.off+lo+o): break
         return True
+

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from fastprogress.fastprogress import progress_bar
 from .store import _addr
-from .read import RowReader, _is_run
+from .read import RowReader, _is_run, _small_row
 
 # %% ../nbs/06_scan.ipynb #3b9bf265
 def _fold(x):
@@ -161,7 +161,7 @@ def _hint(r, rows):
     "Ask the system for `rows`, ascending, of reader `r` if they are not in memory: all from the first to the last if few of many small ones are left out"
     if r.fd is None or r.cached(np.asarray(rows[::max(1,len(rows)//8)]))==1: return # `rows` may be a range: an array of all would be larger than what they hold
     span = int(rows[-1])-int(rows[0])+1
-    if r.row>=2**15 or span>4*len(rows): r.hint(np.asarray(rows))
+    if r.row>=_small_row or span>4*len(rows): r.hint(np.asarray(rows))
     else: r._willneed([r.off+int(rows[0])*r.row], [span*r.row])
 
 def _get(r, sl, ax, rows):

@@ -1,5 +1,5 @@
 "Arrays much larger than memory are read past the page cache, and are the same"
-import gc, os, subprocess, sys, numpy as np, pytest, torch
+import gc, os, subprocess, sys, textwrap, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from memmap_ts.all import *
 from memmap_ts import read
@@ -164,10 +164,20 @@ def test_in_a_forked_process(saved):
     assert os.waitpid(pid, 0)[1]==0
     assert sum(len(x) for x,y in it)==600-64
 
-def test_free_memory_is_what_a_container_has():
+@pytest.mark.parametrize('used,most', [(0,2e9),(8*10**8,1.2e9)])
+def test_free_memory_is_what_a_container_has(tmp_path, used, most):
+    "Its limit, less what is used; not less what files have in memory, which can go"
     small = _Small(2e9)
     if small.path is None: pytest.skip("this user can't make a memory cgroup")
     try:
-        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', 'from memmap_ts.read import _free; print(_free())'], capture_output=True, text=True, preexec_fn=small.enter)
-        assert 1e9<int(r.stdout)<=2e9, r.stderr
+        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(f'''
+            import os, numpy as np
+            from memmap_ts.read import _free
+            used = b'1'*{used}
+            before = _free()
+            np.zeros((1000,50_000), 'f8').tofile({str(tmp_path/'a')!r}) # 400 MB
+            with open({str(tmp_path/'a')!r}, 'rb') as f: os.fsync(f.fileno())
+            print(before, _free()-before)''')], capture_output=True, text=True, preexec_fn=small.enter)
+        free,change = map(int, r.stdout.split())
+        assert .4e9<free<=most and abs(change)<1e8, r.stderr
     finally: small.remove()

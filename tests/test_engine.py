@@ -46,6 +46,38 @@ def test_without_batched_reads(saved, monkeypatch, broken):
     np.testing.assert_array_equal(r.read(i, np.empty_like(X)), X[i])
 
 @linux
+@linux
+def test_in_memory_where_reads_do_not_tell(saved, monkeypatch):
+    "Overlay and tmpfs know no read that only says whether it would wait: mincore is asked, if it tells this user the truth"
+    from memmap_ts.bench import _evict
+    preadv = os.preadv
+    def refuses(fd, bufs, at, *flags):
+        if flags: raise OSError(95, 'Operation not supported')
+        return preadv(fd, bufs, at)
+    monkeypatch.setattr(os, 'preadv', refuses)
+    fn = saved(np.random.default_rng(0).normal(size=(3000,2,50)).astype('f4'))
+    a = open_memmap(fn)
+    _evict(fn)
+    r = RowReader(a)
+    assert r.cached(np.arange(3000), 100)==0
+    np.load(fn)
+    r.start()
+    assert r.warm and r._all_there(np.arange(100)) and r.complete
+    with monkeypatch.context() as m: # a file of somebody else, read only: mincore says that all of it is there
+        m.setattr(os, 'access', lambda *args: False)
+        m.setattr(os, 'geteuid', lambda: os.stat(fn).st_uid+1)
+        r = RowReader(a)
+        r.start()
+        assert not r.warm and not r._all_there(np.arange(100))
+
+@pytest.mark.skipif(not os.path.isdir('/dev/shm'), reason='no tmpfs')
+def test_tmpfs_is_memory():
+    with tempfile.TemporaryDirectory(dir='/dev/shm') as d:
+        np.save(f'{d}/X.npy', np.ones((1000,2,50), 'f4'))
+        dls = TSDataLoaders.from_files(f'{d}/X.npy', splits=(range(1000),), bs=64)
+        assert sum(len(b[0]) for b in dls.train)
+        assert dls.train_ds.tls[0].items._reader(0).warm
+
 def test_many_threads_read_at_once(saved):
     "Each thread has its own batched reads, used again and again"
     from concurrent.futures import ThreadPoolExecutor
