@@ -7,6 +7,7 @@ __all__ = ['MemmapDL']
 
 # %% ../nbs/04_load.ipynb #d7c1c12d
 import difflib, gc, inspect, itertools, random
+from contextlib import closing
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
@@ -125,14 +126,15 @@ def _cached_batch(self:MemmapDL, idxs):
     device = self.device or torch.device('cpu')
     if self._cached is not None and _flat(self._cached)[0].device.type!=device.type: self._cached = apply(lambda x: x.to(device), self._cached) # as the model was moved
     if self._cached is None:
-        res = None
-        for i in range(0, self.n, self.bs):
-            b = self._on_device(self.do_batch(np.arange(i, min(i+self.bs, self.n))))
-            if res is None:
-                if not self._whole(b):
-                    raise ValueError("cache='device' keeps samples as they are: item transforms would be applied once only. Use batch_tfms, or no cache")
-                res = apply(lambda x: torch.empty((self.n, *x.shape[1:]), dtype=x.dtype, device=device).as_subclass(type(x)), b)
-            for r,x in zip(_flat(res), _flat(b)): r[i:i+len(x)] = x
+        res,starts = None,range(0, self.n, self.bs)
+        with closing(self._from_disk(np.arange(i, min(i+self.bs, self.n)) for i in starts)) as batches:
+            for i,b in zip(starts, batches):
+                b = self._on_device(b)
+                if res is None:
+                    if not self._whole(b):
+                        raise ValueError("cache='device' keeps samples as they are: item transforms would be applied once only. Use batch_tfms, or no cache")
+                    res = apply(lambda x: torch.empty((self.n, *x.shape[1:]), dtype=x.dtype, device=device).as_subclass(type(x)), b)
+                for r,x in zip(_flat(res), _flat(b)): r[i:i+len(x)] = x
         self._cached = res
     at = torch.from_numpy(np.asarray(idxs, 'int64')).to(_flat(self._cached)[0].device)
     return apply(lambda x: x[at], self._cached)
@@ -146,11 +148,8 @@ def _lookahead(readers, bs):
     return min(max(n//2, 2), 64) if any(r.direct for r in readers) else max(n, 2)
 
 @patch
-def _read_batches(self:MemmapDL, samps):
-    "The batches of `samps`, arrays of positions"
-    if self.cache:
-        yield from map(self._cached_batch, samps)
-        return
+def _from_disk(self:MemmapDL, samps):
+    "The batches of `samps`, arrays of positions, hinted and read ahead"
     samps = iter(samps)
     if (head := next(samps, None)) is None: return
     cols,whole,n = _Columns(self),None,self._n_epoch()
@@ -171,6 +170,9 @@ def _read_batches(self:MemmapDL, samps):
             if whole is None: whole = self._whole(xs)
             yield self._finish(cols, xs, whole)
     finally: sweep.ended.set(); steps.close()
+
+@patch
+def _read_batches(self:MemmapDL, samps): return map(self._cached_batch, samps) if self.cache else self._from_disk(samps)
 
 @patch
 def create_batches(self:MemmapDL,

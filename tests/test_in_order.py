@@ -1,6 +1,7 @@
 "Small rows of an array that fits in memory: what an epoch wants of it is read in order, beside the epoch"
 import gc, os, subprocess, sys, textwrap, threading, time, numpy as np, pytest, torch
 from fastai.data.block import RegressionBlock
+from fasttransform import Transform
 from memmap_ts.all import *
 from memmap_ts import read
 from memmap_ts.bench import _evict, _gone
@@ -253,6 +254,18 @@ def test_interrupted_at_the_start(file, begun, slow, monkeypatch):
     it = iter(loader(file).train)
     with pytest.raises(KeyboardInterrupt): next(it)
     assert begun and ended(begun)
+
+def test_cache_device(file, begun, slow):
+    "Samples for the device are read the same way; after an error nobody reads on, though it is held"
+    dl = MemmapDL(itemify(open_memmap(file)).shuffle(), bs=64, cache='device')
+    _evict(file)
+    dl.one_batch()
+    assert begun and ended(begun)
+    class Double(Transform):
+        def encodes(self, x): return x*2
+    dls = loader(file, cache='device', item_tfms=Double())
+    with pytest.raises(ValueError, match='applied once') as held: dls.train.one_batch()
+    assert held and not [t for t in threading.enumerate() if t.name=='memmap_ts']
 
 def test_several_at_once(file, begun, slow):
     "An epoch that ends leaves that of another iterator alone"
