@@ -141,25 +141,25 @@ def there(r, *rows):
 def test_split(file, begun):
     "Only the part of the file that is trained on; the next epoch finds its own rows in memory"
     X = open_memmap(file)
-    dls = TSDataLoaders.from_memmap(X, np.arange(20_000), splits=(range(15_000,20_000),range(100)), y_block=RegressionBlock(), bs=64)
+    dls = TSDataLoaders.from_memmap(X, np.arange(20_000), splits=(range(8000,20_000),range(100)), y_block=RegressionBlock(), bs=64)
     _evict(file)
     r = dls.train_ds.tls[0].items._reader(0)
     for i in range(2):
         it = iter(dls.train); next(it)
         assert ended(begun) and r.warm
         it.close()
-        assert len(begun)==1 and there(r, 15_000, 20_000)==1 and there(r, 14_000)<.1
+        assert len(begun)==1 and there(r, 8000, 20_000)==1 and there(r, 7000)<.1
     for x,y in dls.valid: pass
     assert not r.warm or r.cached(np.arange(100), 100)==1
 
 def test_view_of_a_larger_file(file, begun):
-    X = open_memmap(file)[8000:12_000]
-    dl = MemmapDL(itemify(X, np.arange(4000)), bs=64, shuffle=True)
+    X = open_memmap(file)[8000:]
+    dl = MemmapDL(itemify(X, np.arange(12_000)), bs=64, shuffle=True)
     _evict(file)
     it = iter(dl); next(it)
     assert ended(begun)
     r = RowReader(open_memmap(file))
-    assert there(r, 8000, 12_000)==1 and max(there(r, 7500),there(r, 12_500, 20_000))<.01
+    assert there(r, 8000, 20_000)==1 and there(r, 7500)<.01 # the system may read on at the end
     it.close()
 
 @pytest.mark.parametrize('kw', [dict(partial_n=500), dict(partial_n=.01), dict(sampler=list(range(500)))], ids=str)
@@ -200,10 +200,10 @@ def test_second_worker_leaves_it_to_the_first(file, begun, monkeypatch):
 
 def test_memory(saved, begun, monkeypatch):
     "What fits into half of what is free, the smaller first; the same file is read once"
-    X,y = saved(np.zeros((10_000,1000), 'f4')),saved(np.zeros((10_000,100), 'f4'), 'y.npy')
+    X,y = saved(np.zeros((10_000,1000), 'f4')),saved(np.zeros((10_000,400), 'f4'), 'y.npy')
     got,read_ = [],read._Sweep._read
     monkeypatch.setattr(read._Sweep, '_read', lambda self, r, *args: (got.append(r.fn), read_(self, r, *args))[1])
-    for arrays,free,want in (((X,y), 90e6, [y,X]), ((X,y), 80e6, [y]), ((X,X), 200e6, [X]), ((X,y), 7e6, []), ((X,y), 0, [])):
+    for arrays,free,want in (((X,y), 115e6, [y,X]), ((X,y), 105e6, [y]), ((X,X), 200e6, [X]), ((X,y), 28e6, []), ((X,y), 0, [])):
         dl,it = MemmapDL(itemify(*map(open_memmap, arrays)), bs=64, shuffle=True),None
         gc.collect() # pages that are mapped can't be evicted
         for o in (X,y): _evict(o)
