@@ -132,10 +132,15 @@ def cached(self:RowReader, idxs, n=8):
     return float(np.mean([there(i) for i in idxs[::max(1, len(idxs)//n)].tolist()]))
 
 @patch
+def _mincore(self:RowReader, o, n):
+    "For each page of `n` bytes of the mapping from `o`, the start of one: 1 if it is in memory, as the system says; None if it says nothing"
+    vec = np.empty(-(-n//_page), 'u1')
+    if not _libc.mincore(ctypes.c_void_p(self.at+o), ctypes.c_size_t(n), ctypes.c_void_p(_addr(vec))): return vec&1
+
+@patch
 def _resident(self:RowReader, at):
     "Is the page of the byte at offset `at` in the array in memory, as far as `mincore` can be believed?"
-    page,vec = (self.pad+at)//_page*_page,ctypes.c_ubyte()
-    return self.own and not _libc.mincore(ctypes.c_void_p(self.at+page), ctypes.c_size_t(1), ctypes.byref(vec)) and vec.value&1
+    return self.own and (there := self._mincore((self.pad+at)//_page*_page, 1)) is not None and there[0]
 
 @patch
 def _some(self:RowReader, n): return np.random.default_rng().integers(0, self.n, n)
@@ -146,10 +151,9 @@ def _look(self:RowReader):
     if self.fd is None or not self.truth or time.monotonic()<self.again: return
     t,size,bits,n = time.monotonic(),len(self.map),[],0
     for o in range(0, size, 2**30):
-        vec = np.empty(-(-min(2**30, size-o)//_page), 'u1')
-        if _libc.mincore(ctypes.c_void_p(self.at+o), ctypes.c_size_t(min(2**30, size-o)), ctypes.c_void_p(_addr(vec))): self.truth = False; return
-        bits.append(np.packbits(vec&1, bitorder='little'))
-        n += int(np.count_nonzero(vec&1))
+        if (there := self._mincore(o, min(2**30, size-o))) is None: self.truth = False; return
+        bits.append(np.packbits(there, bitorder='little'))
+        n += int(np.count_nonzero(there))
     self.bits,self.complete = np.concatenate(bits),n==-(-size//_page)
     self.truth = not self.complete or self.cached(self._some(64), 64)==1
     took = time.monotonic()-t
@@ -441,4 +445,3 @@ class _Sweep(threading.Thread):
                     if self.ended.is_set(): return False
                     if not os.preadv(f.fileno(), [buf[:n-o]], r.off+lo+o): break
         return True
-

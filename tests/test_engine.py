@@ -46,7 +46,6 @@ def test_without_batched_reads(saved, monkeypatch, broken):
     np.testing.assert_array_equal(r.read(i, np.empty_like(X)), X[i])
 
 @linux
-@linux
 def test_in_memory_where_reads_do_not_tell(saved, monkeypatch):
     "Overlay and tmpfs know no read that only says whether it would wait: mincore is asked, if it tells this user the truth"
     from memmap_ts.bench import _evict
@@ -78,6 +77,7 @@ def test_tmpfs_is_memory():
         assert sum(len(b[0]) for b in dls.train)
         assert dls.train_ds.tls[0].items._reader(0).warm
 
+@linux
 def test_many_threads_read_at_once(saved):
     "Each thread has its own batched reads, used again and again"
     from concurrent.futures import ThreadPoolExecutor
