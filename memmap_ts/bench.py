@@ -6,10 +6,11 @@
 __all__ = ['head', 'sizes', 'bench']
 
 # %% ../nbs/21_bench.ipynb #cc627d93
-import gc, json, mmap, os, statistics, subprocess, sys, tempfile, threading, time, traceback
+import gc, mmap, multiprocessing, os, statistics, sys, tempfile, threading, time, traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 import numpy as np
@@ -17,7 +18,6 @@ from fastcore.script import call_parse
 from fastprogress.fastprogress import progress_bar
 from .cli import anon_memory, _room
 from .contenders import contenders, optional, own_format
-from .read import _small_row
 from .store import create_memmap
 
 # %% ../nbs/21_bench.ipynb #b468f968
@@ -42,7 +42,9 @@ def _backed(size):
     with mmap.mmap(-1, size) as m:
         if hasattr(mmap, 'MADV_HUGEPAGE'): # fewer, larger pages
             with suppress(OSError): m.madvise(mmap.MADV_HUGEPAGE)
-        np.frombuffer(m, 'u1')[::mmap.PAGESIZE] = 1
+        parts = np.array_split(np.frombuffer(m, 'u1')[::mmap.PAGESIZE], os.cpu_count())
+        with ThreadPoolExecutor(len(parts)) as pool: list(pool.map(lambda o: o.fill(1), parts))
+        del parts # which hold the memory
 
 def _device_bytes(fn, what='read'):
     "Bytes read so far from the device that holds `fn`, or 'written' to it; None if that is not known"
@@ -110,11 +112,12 @@ def _prepare(name, fn, row, bs, device):
 
 def _measure(name, fn, row, bs, secs, situation, n, step, device):
     "Figures of `n` epochs of one contender, with a mapping of its own"
-    gc.collect() # what is mapped can't be evicted
+    gc.collect() # of the run before
+    files = _files(fn, name, row)
     if situation=='cold':
-        for f in _files(fn, name, row): _evict(f)
-        _backed(min(os.path.getsize(fn), 2e9*secs)) # what a fast disk fills
-    with _kept(_files(fn, name, row)) if situation=='warm' and name in own_format else nullcontext():
+        for f in files: _evict(f)
+        _backed(min(sum(map(os.path.getsize, files)), 2e9*secs)) # what a fast disk fills
+    with _kept(files) if situation=='warm' and name in own_format else nullcontext():
         start,t = anon_memory() or 0,time.perf_counter()
         epoch = contenders[name](_array(fn, row), bs, device)
         setup = time.perf_counter()-t
@@ -135,8 +138,8 @@ def _beside_limits(fn, row, bs, secs, measure):
     return _median(runs),limits
 
 def _run(name, fn, sizes, secs, plan, step=0, device='cpu', limits=False):
-    "Figures of one contender for each (situation, epochs) of `plan` and each (row, bs) of `sizes`; of the first situation beside its `limits`"
-    res = {}
+    "Figures of one contender for each (situation, epochs) of `plan` and each (row, bs) of `sizes`, of the first situation beside its `limits`; and what failed"
+    res,failed = {},[]
     for k,(situation,n) in enumerate(plan):
         for row,bs in sizes:
             try:
@@ -144,8 +147,8 @@ def _run(name, fn, sizes, secs, plan, step=0, device='cpu', limits=False):
                 measure = partial(_measure, name, fn, row, bs, secs, situation, n, step, device)
                 if limits and k==0: res[f'{situation} {row}'],res[f'limits {row}'] = _beside_limits(fn, row, bs, secs, measure)
                 else: res[f'{situation} {row}'] = measure()
-            except Exception: print(f"{name}, rows of {row} B, failed: {traceback.format_exc(-1)}", file=sys.stderr) # the others go on
-    return res
+            except Exception: failed.append(f"{name}, rows of {row} B, failed: {traceback.format_exc(-1)}") # the others go on
+    return res,failed
 
 def _copies(row, bs, secs=.5):
     "Samples/s of copying a batch"
@@ -176,28 +179,86 @@ def _direct(fn, row, secs):
 class _Small:
     "A memory cgroup of `limit` bytes, if this user may make one"
     def __init__(self, limit):
-        self.path = None
+        self.path,self.limit = None,int(limit)
         for root,file in (('/sys/fs/cgroup/memory','memory.limit_in_bytes'), ('/sys/fs/cgroup','memory.max')):
             p = Path(root)/f'memmap_ts_{os.getpid()}'
             if not (Path(root)/'cgroup.procs').exists(): continue
             try:
                 p.mkdir()
-                (p/file).write_text(str(int(limit)))
-                self.path = p
+                (p/file).write_text(str(self.limit))
+                self.path,self.file = p,p/file
                 return
             except OSError:
                 if p.exists(): p.rmdir()
-    def enter(self): (self.path/'cgroup.procs').write_text(str(os.getpid()))
+    def enter(self, has=0):
+        "With this process; `has` bytes that it had before are not counted, so they are taken from the limit"
+        if has: self.file.write_text(str(self.limit-has))
+        (self.path/'cgroup.procs').write_text(str(os.getpid()))
     def remove(self):
         if self.path: self.path.rmdir()
 
 # %% ../nbs/21_bench.ipynb #ef1514ac
-def _child(small=None, **kw):
-    "Run `_run` in a process of its own"
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', f'from memmap_ts import bench; import json; print("\\n"+json.dumps(bench._run(**{kw!r})))'],
-                       capture_output=True, text=True, timeout=900, preexec_fn=small and small.enter)
-    if r.returncode or 'failed:' in r.stderr: print(f"{kw['name']}: {r.stderr.strip()[-500:] or f'ended by signal {-r.returncode}'}", file=sys.stderr)
-    return {} if r.returncode else json.loads(r.stdout.strip().splitlines()[-1])
+_forks = sys.platform.startswith('linux')
+_slow = {'memmap_ts':'memmap_ts.dls', 'tsai inplace=False':'tsai.data.core', 'fastai, itemify':'fastai.data.transforms'} # to import
+
+def _one(pipe, small, kw):
+    "In a process of its own: send what `_run` gives, with memory as `small` has it"
+    np.random.seed() # others have been forked from the same process
+    if small: small.enter(anon_memory())
+    pipe.send(_run(**kw))
+
+def _work(pipe, log, imports, forks):
+    "In a process of a contender: fork one for each run that is asked for, and send its exit status when it has ended; what is printed goes to file `log`"
+    fd = os.open(log, os.O_WRONLY|os.O_CREAT|os.O_APPEND)
+    for out in (1,2): os.dup2(fd, out)
+    multiprocessing.set_start_method(None, force=True) # workers start as they do elsewhere
+    for o in imports: import_module(o)
+    with suppress(EOFError): # until nobody asks
+        while job := pipe.recv():
+            if not forks: _one(pipe, *job); pipe.send(0); continue
+            p = multiprocessing.get_context('fork').Process(target=_one, args=(pipe,*job))
+            p.start(); p.join(900); p.kill(); p.join()
+            pipe.send(p.exitcode)
+
+class _Processes:
+    "A process for each contender, from which its runs are forked; where that is not safe, one for each run"
+    def __init__(self, folder): self.folder,self.live = Path(folder),{}
+    def __enter__(self): return self
+    def __exit__(self, *args):
+        for name in list(self.live): self._end(name, args[0])
+
+    def _start(self, name):
+        import torch
+        ctx,imports = multiprocessing.get_context('forkserver' if _forks else 'spawn'),[]
+        if _forks:
+            ctx.set_forkserver_preload(['memmap_ts.bench','torch'])
+            if name in _slow and not torch.cuda.is_available(): imports = [_slow[name]] # imported, fastai takes hold of the GPU, and no fork of that process can
+        log,(pipe,theirs) = self.folder/f'{list(contenders).index(name)}.log',ctx.Pipe()
+        p = ctx.Process(target=_work, args=(theirs,log,imports,_forks))
+        p.start(); theirs.close()
+        self.live[name] = p,pipe,log
+
+    def _end(self, name, now=False):
+        "Its exit status"
+        p,pipe,_ = self.live.pop(name)
+        pipe.close()
+        if now: p.kill()
+        p.join()
+        return p.exitcode
+
+    def __call__(self, name, small=None, **kw):
+        "What `_run` gives for contender `name`, in a process with memory as `small` has it; {} if that fails"
+        if name not in self.live: self._start(name)
+        _,pipe,log = self.live[name]
+        res,failed = {},[]
+        try:
+            pipe.send((small, dict(name=name, **kw)))
+            while not isinstance(o := pipe.recv(), int): res,failed = o
+        except (EOFError,OSError): o = self._end(name)
+        if not _forks and name in self.live: self._end(name)
+        if o: failed.append(f"{name} ended with status {o}: {log.read_text(errors='replace').strip()[-500:]}")
+        for f in failed: print(f, file=sys.stderr)
+        return res
 
 def _line(situation, name, r, ours):
     b = '' if r['bytes'] is None else f"{r['bytes']:.2f}"
@@ -232,14 +293,14 @@ def _write(fn, gb):
 _two = ('memmap_ts','tsai inplace=False')
 _close = (*_two,'fastai, itemify','tensor in memory')
 
-def _shuffled(fn, names, sizes, secs, cold, device, show):
+def _shuffled(child, fn, names, sizes, secs, cold, device, show):
     "Every contender, every size, cold and warm; warm, some take turns, with the largest and the smallest rows three times, and their medians count"
     cold,warm,ends = [('cold',1)]*cold,[('warm',2)],sizes[:1]+sizes[1:][-1:]
     first = [o for n in names if (o := (n, (cold if n!='tensor in memory' else [])+(warm if n in own_format else []), sizes))[1]]
     kept = [(n, warm, sizes) for n in names if n not in (*own_format,*_close)]+[(n, warm, s) for s in (sizes,ends,ends) for n in _close]
     runs,todo = {n:[] for n in names},first+kept
     todo = iter(progress_bar(todo) if sys.stdout.isatty() else todo) # into a file: the table alone
-    def run(n, plan, sizes): runs[n].append(_child(name=n, fn=fn, sizes=sizes, secs=secs, plan=plan, device=device, limits=n=='memmap_ts' and not runs[n]))
+    def run(n, plan, sizes): runs[n].append(child(n, fn=fn, sizes=sizes, secs=secs, plan=plan, device=device, limits=n=='memmap_ts' and not runs[n]))
     for o in islice(todo, len(first)): run(*o)
     with _kept([fn]):
         for o in todo: run(*o)
@@ -253,23 +314,23 @@ def _shuffled(fn, names, sizes, secs, cold, device, show):
                 if here and (k.startswith('16'))==(what=='cold'): here[f'limit: {k}'] = dict(rate=v, MBs=v*row/1e6, bytes=None, peak=0, setup=0)
             show(f'{_size(row)}, {what}', here)
 
-def _whole(fn, sizes, device, show):
+def _whole(child, fn, sizes, device, show):
     "Epochs of all rows (of a minute at most), from a cold file"
     for row,bs in sizes:
-        got = {n: _child(name=n, fn=fn, sizes=[(row,bs)], secs=60, plan=[('cold',1)], device=device) for n in _two}
+        got = {n: child(n, fn=fn, sizes=[(row,bs)], secs=60, plan=[('cold',1)], device=device) for n in _two}
         show(f'{_size(row)}, cold, all of them', {n:r[f'cold {row}'][0] for n,r in got.items() if r})
 
-def _with_steps(fn, secs, device, show):
+def _with_steps(child, fn, secs, device, show):
     "A model that computes 20 ms a batch"
-    got = {n: _child(name=n, fn=fn, sizes=sizes[:1], secs=3*secs, plan=[('cold',1)], step=.02, device=device) for n in _two}
+    got = {n: child(n, fn=fn, sizes=sizes[:1], secs=3*secs, plan=[('cold',1)], step=.02, device=device) for n in _two}
     got = {n: r['cold 102400'][0] for n,r in got.items() if r}
     show('20 ms a step, rows of 102 kB, cold', {f"{n} (waiting {r['wait']:.0%})":r for n,r in got.items()})
 
-def _little_memory(fn, name, secs, device, show):
+def _little_memory(child, fn, name, secs, device, show):
     "Three epochs with memory for a quarter of the file; the other loader gets a little time only"
     small = _Small(os.path.getsize(fn)/4)
     if small.path is None: return print("Little memory: not measured, this user can't make a memory cgroup")
-    try: got = {n: _child(small, name=n, fn=fn, sizes=sizes[:1], secs=100*secs if n=='memmap_ts' else secs, plan=[('cold',3)], device=device) for n in _two}
+    try: got = {n: child(n, small, fn=fn, sizes=sizes[:1], secs=100*secs if n=='memmap_ts' else secs, plan=[('cold',3)], device=device) for n in _two}
     finally: small.remove()
     for i in range(3): show(f'{name}, epoch {i+1}', {n:r['cold 102400'][i] for n,r in got.items() if r})
 
@@ -347,12 +408,13 @@ def bench(
         print(f"{os.path.getsize(fn)/1e9:.1f} GB, {os.cpu_count()} processors; " + ('evicted before each cold run' if cold else "cold: not measured, the file can't be evicted from the page cache"))
         if missing := [n for n in optional if n not in names]: print(f"Not installed, so not compared: {', '.join(missing)}")
         print(f'\n{head}')
-        if some := [s for s in sizes if only in _size(s[0])]: _shuffled(fn, names, some, secs, cold, device, show)
-        if cold: _whole(fn, [s for s in some if s[0]<_small_row], device, show)
-        if cold and only in '20 ms a step, rows of 102 kB': _with_steps(fn, secs, device, show)
-        if only in little:
-            large = fn
-            if gb<4: _write(large := str(Path(tmp)/'large.npy'), 4)
-            _little_memory(large, little, secs, device, show)
+        with _Processes(tmp) as child:
+            if some := [s for s in sizes if only in _size(s[0])]: _shuffled(child, fn, names, some, secs, cold, device, show)
+            if cold: _whole(child, fn, some, device, show)
+            if cold and only in '20 ms a step, rows of 102 kB': _with_steps(child, fn, secs, device, show)
+            if only in little:
+                large = fn
+                if gb<4: _write(large := str(Path(tmp)/'large.npy'), 4)
+                _little_memory(child, large, little, secs, device, show)
         if device!='cpu': _training(fn, device)
     if rows: _plot(rows, plot); print(f'\nPlot: {plot}')

@@ -1,7 +1,8 @@
 "The benchmark's command, on a small file"
-import os
+import os, numpy as np, pytest
 from shell import run
-from memmap_ts.bench import _evict, _gone, _kept
+from memmap_ts import bench
+from memmap_ts.bench import _Processes, _evict, _gone, _kept
 
 def test_bench(tmp_path):
     r = run('bench', '--gb', .1, '--secs', .2, '--only', 'rows of 4 kB', '--path', tmp_path, '--plot', tmp_path/'b.png')
@@ -22,3 +23,31 @@ def test_kept(tmp_path):
         _evict(a)
         assert _gone(a)==0
     assert a.stat().st_size==3*2**20+5
+
+def _small(tmp_path):
+    np.zeros(2**20, 'u1').tofile(tmp_path/'X.npy')
+    return dict(fn=str(tmp_path/'X.npy'), sizes=[(4096,8)], secs=.1, plan=[('warm',1)])
+
+@pytest.mark.parametrize('forks', [True,False] if bench._forks else [False])
+def test_runs_have_processes_of_their_own(tmp_path, capsys, monkeypatch, forks):
+    monkeypatch.setattr(bench, '_forks', forks)
+    with _Processes(tmp_path) as child:
+        got = [child('torch, 2 workers', **_small(tmp_path)) for _ in range(2)]
+        assert all(r['warm 4096'][0]['rate']>0 for r in got) and not capsys.readouterr().err
+        assert set(child.live)==({'torch, 2 workers'} if forks else set())
+    assert not child.live
+
+def test_a_run_that_fails_says_so_and_the_others_go_on(tmp_path, capsys):
+    job = _small(tmp_path)
+    with _Processes(tmp_path) as child:
+        assert child('torch, per item', **{**job, 'plan':[('warm',1),('no such key',)]})=={} # _run itself
+        assert 'torch, per item ended with status 1' in (err := capsys.readouterr().err) and 'ValueError' in err
+        assert child('torch, per item', **{**job, 'fn':str(tmp_path/'none.npy')})=={} # the contender
+        assert 'rows of 4096 B, failed' in (err := capsys.readouterr().err) and 'FileNotFoundError' in err
+        assert child('torch, per item', **job) and not capsys.readouterr().err
+        if not bench._forks: return
+        child.live['torch, per item'][0].kill()
+        child.live['torch, per item'][0].join()
+        assert child('torch, per item', **job)=={}
+        assert 'ended with status -9' in capsys.readouterr().err
+        assert child('torch, per item', **job) and not capsys.readouterr().err
