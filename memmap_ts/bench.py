@@ -34,17 +34,27 @@ def _gone(fn):
     r = RowReader(np.memmap(fn, 'u1', 'r'))
     return 1-r.cached(r._some(200), 200)
 
+def _touched(size):
+    "Memory of `size` bytes, but at most half of what is free, and of a page at least; each page has been written to, so the host of a virtual machine has given it"
+    from memmap_ts.ahead import _private
+    from memmap_ts.read import _free
+    m = mmap.mmap(-1, max(int(min(size, _free()/2)), 1), **_private)
+    if hasattr(mmap, 'MADV_NOHUGEPAGE'):
+        with suppress(OSError): m.madvise(mmap.MADV_NOHUGEPAGE) # single pages, as the page cache takes them
+    parts = np.array_split(np.frombuffer(m, 'u1')[::mmap.PAGESIZE], os.cpu_count())
+    with ThreadPoolExecutor(len(parts)) as pool: list(pool.map(lambda o: o.fill(1), parts))
+    return m
+
 def _backed(size):
     "Touch `size` bytes of memory, so that the host of a virtual machine gives them now"
-    from memmap_ts.read import _free
-    size = int(min(size, _free()/2))
-    if not size: return
-    with mmap.mmap(-1, size) as m:
-        if hasattr(mmap, 'MADV_HUGEPAGE'): # fewer, larger pages
-            with suppress(OSError): m.madvise(mmap.MADV_HUGEPAGE)
-        parts = np.array_split(np.frombuffer(m, 'u1')[::mmap.PAGESIZE], os.cpu_count())
-        with ThreadPoolExecutor(len(parts)) as pool: list(pool.map(lambda o: o.fill(1), parts))
-        del parts # which hold the memory
+    _touched(size).close()
+
+@contextmanager
+def _kept_backed(size, every=128*mmap.PAGESIZE):
+    "Free memory of `size` bytes that the host has given and does not take back meanwhile: of `every` so many bytes a page stays in use, and what is free lies in pieces too small for that"
+    with _touched(size) if sys.platform.startswith('linux') else nullcontext() as m:
+        for i in range(mmap.PAGESIZE, len(m or ''), every): m.madvise(mmap.MADV_DONTNEED, i, min(every-mmap.PAGESIZE, len(m)-i))
+        yield
 
 def _device_bytes(fn, what='read'):
     "Bytes read so far from the device that holds `fn`, or 'written' to it; None if that is not known"
@@ -112,11 +122,10 @@ def _prepare(name, fn, row, bs, device):
 
 def _measure(name, fn, row, bs, secs, situation, n, step, device):
     "Figures of `n` epochs of one contender, with a mapping of its own"
-    gc.collect() # of the run before
+    gc.collect() # what is mapped can't be evicted
     files = _files(fn, name, row)
     if situation=='cold':
         for f in files: _evict(f)
-        _backed(min(sum(map(os.path.getsize, files)), 2e9*secs)) # what a fast disk fills
     with _kept(files) if situation=='warm' and name in own_format else nullcontext():
         start,t = anon_memory() or 0,time.perf_counter()
         epoch = contenders[name](_array(fn, row), bs, device)
@@ -128,14 +137,14 @@ def _median(runs):
     return [sorted(e, key=lambda r: r['rate'])[len(e)//2] for e in zip(*runs)]
 
 def _beside_limits(fn, row, bs, secs, measure):
-    "The median of three measurements, each between two of what direct reads can do, the median of these, and the rate of copies: a disk is another one a second later"
-    direct,runs = [_direct(fn, row, secs)],[]
+    "The median of three measurements, those of what direct reads can do, and the rate of copies; in turns, for a disk is another one a second later"
+    runs,direct = [],{'16 direct reads':[], '16 direct reads, huge pages':[]}
     for _ in range(3):
+        for k,v in direct.items():
+            gc.collect(); _evict(fn) # they begin as `measure` does
+            v.append(_direct(fn, row, secs, 'huge' in k))
         runs.append(measure())
-        direct.append(_direct(fn, row, secs))
-    limits = {'copy of a batch':_copies(row, bs)}
-    if direct[0]: limits['16 direct reads'] = statistics.median(direct)
-    return _median(runs),limits
+    return _median(runs),{'copy of a batch':_copies(row, bs), **{k:statistics.median(v) for k,v in direct.items() if v[0]}}
 
 def _run(name, fn, sizes, secs, plan, step=0, device='cpu', limits=False):
     "Figures of one contender for each (situation, epochs) of `plan` and each (row, bs) of `sizes`, of the first situation beside its `limits`; and what failed"
@@ -157,14 +166,19 @@ def _copies(row, bs, secs=.5):
     while time.perf_counter()-t < secs: b[:] = a; n += bs
     return n/(time.perf_counter()-t)
 
-def _direct(fn, row, secs):
-    "Samples/s of reading rows with 16 direct reads in flight, or None where that can't be done"
+def _direct(fn, row, secs, huge=False):
+    "Samples/s of reading rows with 16 direct reads in flight, into memory as it comes or into huge pages, or None where that can't be done"
+    from memmap_ts.ahead import _private
     if not hasattr(os, 'O_DIRECT'): return
-    try: fd = os.open(fn, os.O_RDONLY|os.O_DIRECT)
-    except OSError: return
     size,done = -(-row//4096)*4096,[0]*16
+    mem = mmap.mmap(-1, -(-16*size//2**21)*2**21, **_private)
+    try:
+        if huge: mem.madvise(mmap.MADV_HUGEPAGE)
+        fd = os.open(fn, os.O_RDONLY|os.O_DIRECT)
+    except OSError: return
     at = np.random.default_rng().integers(0, (os.path.getsize(fn)-size)//4096, (16,20_000))*4096 # other rows each time: the host may cache
-    bufs = [mmap.mmap(-1, size) for _ in range(16)]
+    bufs = np.frombuffer(mem, 'u1')[:16*size].reshape(16, size)
+    bufs[:] = 0 # the memory is there
     t = time.perf_counter()
     def work(k):
         for o in at[k].tolist():
@@ -208,20 +222,20 @@ def _one(pipe, small, kw):
     pipe.send(_run(**kw))
 
 def _work(pipe, log, imports, forks):
-    "In a process of a contender: fork one for each run that is asked for, and send its exit status when it has ended; what is printed goes to file `log`"
+    "In a process of a contender: start one for each run that is asked for, forked if `forks`, and send its exit status when it has ended; what is printed goes to file `log`"
     fd = os.open(log, os.O_WRONLY|os.O_CREAT|os.O_APPEND)
     for out in (1,2): os.dup2(fd, out)
     multiprocessing.set_start_method(None, force=True) # workers start as they do elsewhere
     for o in imports: import_module(o)
     with suppress(EOFError): # until nobody asks
-        while job := pipe.recv():
-            if not forks: _one(pipe, *job); pipe.send(0); continue
-            p = multiprocessing.get_context('fork').Process(target=_one, args=(pipe,*job))
+        while True:
+            job = pipe.recv()
+            p = multiprocessing.get_context('fork' if forks else 'spawn').Process(target=_one, args=(pipe,*job))
             p.start(); p.join(900); p.kill(); p.join()
             pipe.send(p.exitcode)
 
 class _Processes:
-    "A process for each contender, from which its runs are forked; where that is not safe, one for each run"
+    "A process for each contender, from which its runs are forked; where that is not safe, they are started anew"
     def __init__(self, folder): self.folder,self.live = Path(folder),{}
     def __enter__(self): return self
     def __exit__(self, *args):
@@ -255,7 +269,6 @@ class _Processes:
             pipe.send((small, dict(name=name, **kw)))
             while not isinstance(o := pipe.recv(), int): res,failed = o
         except (EOFError,OSError): o = self._end(name)
-        if not _forks and name in self.live: self._end(name)
         if o: failed.append(f"{name} ended with status {o}: {log.read_text(errors='replace').strip()[-500:]}")
         for f in failed: print(f, file=sys.stderr)
         return res
@@ -400,7 +413,7 @@ def bench(
         for n,r in here.items():
             rows.append((situation,n,r['rate']))
             print(_line(situation, n, r, ours or r['rate']), flush=True)
-    with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as tmp:
+    with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as tmp, _kept_backed(2.5*gb*1e9):
         fn = str(Path(tmp)/'X.npy')
         _write(fn, gb)
         _evict(fn)

@@ -22,12 +22,17 @@ def _tsai(X, bs, device):
     dls = get_ts_dls(X, splits=(np.arange(len(X)), []), inplace=False, bs=bs, device=device)
     return lambda: (b[0] for b in dls.train)
 
+class _Rows:
+    def __init__(self, X): self.X = X
+    def __len__(self): return len(self.X)
+    def __getitem__(self, i): return np.array(self.X[i])
+    def __reduce__(self): return _rows, (self.X.filename, self.X.dtype, self.X.offset, self.X.shape) # workers that are not forked open the file again
+
+def _rows(fn, dtype, offset, shape): return _Rows(np.memmap(fn, dtype, 'r', offset, shape))
+
 def _torch(X, bs, device, **kw):
     import torch
-    class Rows(torch.utils.data.Dataset):
-        def __len__(self): return len(X)
-        def __getitem__(self, i): return torch.from_numpy(np.array(X[i]))
-    dl = torch.utils.data.DataLoader(Rows(), bs, shuffle=True, drop_last=True, **kw)
+    dl = torch.utils.data.DataLoader(_Rows(X), bs, shuffle=True, drop_last=True, **kw)
     return lambda: (b.to(device) for b in dl)
 
 def _torch_workers(X, bs, device): return _torch(X, bs, device, num_workers=2)

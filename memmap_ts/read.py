@@ -294,6 +294,7 @@ def _free():
 
 # %% ../nbs/01_read.ipynb #31898158
 _block = 4096 # direct reads start and end at multiples of this
+_huge  = 2**21 # Linux gives huge pages, where there are any, to memory that begins at a multiple of this, and lays it so if its size is one too
 
 class _Direct:
     "Reads rows of the array of reader `r` past the page cache"
@@ -309,7 +310,7 @@ class _Direct:
         if not self.works or len(idxs)*self.slot>self.most or self.pid!=os.getpid(): return
         try: mem = self.free.pop()
         except IndexError:
-            mem = mmap.mmap(-1, len(idxs)*self.slot, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
+            mem = mmap.mmap(-1, -(-len(idxs)*self.slot//_huge)*_huge, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
             mem.madvise(mmap.MADV_DONTFORK) # a direct read and a fork at the same time must not share memory
             with suppress(OSError): mem.madvise(mmap.MADV_HUGEPAGE) # a row that lies in one piece is one entry in the queue of the disk, not one for each page
         if len(mem)<len(idxs)*self.slot: return self.start(idxs) # of a last batch that was smaller

@@ -34,7 +34,7 @@ def test_runs_have_processes_of_their_own(tmp_path, capsys, monkeypatch, forks):
     with _Processes(tmp_path) as child:
         got = [child('torch, 2 workers', **_small(tmp_path)) for _ in range(2)]
         assert all(r['warm 4096'][0]['rate']>0 for r in got) and not capsys.readouterr().err
-        assert set(child.live)==({'torch, 2 workers'} if forks else set())
+        assert set(child.live)=={'torch, 2 workers'}
     assert not child.live
 
 def test_a_run_that_fails_says_so_and_the_others_go_on(tmp_path, capsys):
@@ -45,9 +45,8 @@ def test_a_run_that_fails_says_so_and_the_others_go_on(tmp_path, capsys):
         assert child('torch, per item', **{**job, 'fn':str(tmp_path/'none.npy')})=={} # the contender
         assert 'rows of 4096 B, failed' in (err := capsys.readouterr().err) and 'FileNotFoundError' in err
         assert child('torch, per item', **job) and not capsys.readouterr().err
-        if not bench._forks: return
         child.live['torch, per item'][0].kill()
         child.live['torch, per item'][0].join()
         assert child('torch, per item', **job)=={}
-        assert 'ended with status -9' in capsys.readouterr().err
+        assert 'ended with status' in capsys.readouterr().err
         assert child('torch, per item', **job) and not capsys.readouterr().err
