@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from itertools import islice
+from multiprocessing import connection
 from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
@@ -227,11 +228,12 @@ def _work(pipe, log, imports, forks):
     for out in (1,2): os.dup2(fd, out)
     multiprocessing.set_start_method(None, force=True) # workers start as they do elsewhere
     for o in imports: import_module(o)
-    with suppress(EOFError): # until nobody asks
+    with suppress(EOFError,ConnectionError): # until nobody asks
         while True:
             job = pipe.recv()
             p = multiprocessing.get_context('fork' if forks else 'spawn').Process(target=_one, args=(pipe,*job))
-            p.start(); p.join(900); p.kill(); p.join()
+            p.start(); connection.wait([p.sentinel,pipe], 900) # or it is closed: nobody waits for this run
+            p.kill(); p.join()
             pipe.send(p.exitcode)
 
 class _Processes:
@@ -239,7 +241,7 @@ class _Processes:
     def __init__(self, folder): self.folder,self.live = Path(folder),{}
     def __enter__(self): return self
     def __exit__(self, *args):
-        for name in list(self.live): self._end(name, args[0])
+        for name in list(self.live): self._end(name)
 
     def _start(self, name):
         import torch
@@ -252,11 +254,10 @@ class _Processes:
         p.start(); theirs.close()
         self.live[name] = p,pipe,log
 
-    def _end(self, name, now=False):
+    def _end(self, name):
         "Its exit status"
         p,pipe,_ = self.live.pop(name)
         pipe.close()
-        if now: p.kill()
         p.join()
         return p.exitcode
 
@@ -269,6 +270,7 @@ class _Processes:
             pipe.send((small, dict(name=name, **kw)))
             while not isinstance(o := pipe.recv(), int): res,failed = o
         except (EOFError,OSError): o = self._end(name)
+        except KeyboardInterrupt: self._end(name); raise
         if o: failed.append(f"{name} ended with status {o}: {log.read_text(errors='replace').strip()[-500:]}")
         for f in failed: print(f, file=sys.stderr)
         return res

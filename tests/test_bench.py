@@ -1,5 +1,7 @@
 "The benchmark's command, on a small file"
-import os, numpy as np, pytest
+import os, signal, threading, numpy as np, pytest
+from contextlib import suppress
+from pathlib import Path
 from shell import run
 from memmap_ts import bench
 from memmap_ts.bench import _Processes, _evict, _gone, _kept
@@ -50,3 +52,25 @@ def test_a_run_that_fails_says_so_and_the_others_go_on(tmp_path, capsys):
         assert child('torch, per item', **job)=={}
         assert 'ended with status' in capsys.readouterr().err
         assert child('torch, per item', **job) and not capsys.readouterr().err
+
+@pytest.mark.skipif(not bench._forks, reason='looks for the processes in /proc')
+def test_an_interrupt_ends_the_run(tmp_path):
+    def using(log):
+        "Processes that have file `log` open"
+        res = set()
+        for o in Path('/proc').glob('[0-9]*/fd/1'):
+            with suppress(OSError):
+                if os.readlink(o)==str(log): res.add(o.parts[2])
+        return res
+    with _Processes(tmp_path) as child:
+        job = _small(tmp_path)
+        assert child('torch, per item', **job)
+        log = child.live['torch, per item'][2]
+        seen = []
+        def interrupt(): seen.append(using(log)); os.kill(os.getpid(), signal.SIGINT)
+        timer = threading.Timer(2, interrupt)
+        timer.start()
+        with pytest.raises(KeyboardInterrupt): child('torch, per item', **{**job, 'secs':60, 'plan':[('warm',2)]})
+        timer.join()
+        assert len(seen[0])==2 and not using(log) and not child.live # the contender's process and that of the run
+        assert child('torch, per item', **job)
