@@ -310,7 +310,9 @@ class _Direct:
         if not self.works or len(idxs)*self.slot>self.most or self.pid!=os.getpid(): return
         try: mem = self.free.pop()
         except IndexError:
-            mem = mmap.mmap(-1, -(-len(idxs)*self.slot//_huge)*_huge, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
+            size = len(idxs)*self.slot
+            if size>_huge//2: size = -(-size//_huge)*_huge # at most twice as much
+            mem = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
             mem.madvise(mmap.MADV_DONTFORK) # a direct read and a fork at the same time must not share memory
             with suppress(OSError): mem.madvise(mmap.MADV_HUGEPAGE) # a row that lies in one piece is one entry in the queue of the disk, not one for each page
         if len(mem)<len(idxs)*self.slot: return self.start(idxs) # of a last batch that was smaller
