@@ -36,7 +36,7 @@ def _gone(fn):
     return 1-r.cached(r._some(200), 200)
 
 def _touched(size):
-    "Memory of `size` bytes, but at most half of what is free, and of a page at least; each page has been written to, so the host of a virtual machine has given it"
+    "Memory of `size` bytes, but at most half of what is free; each page has been written to, so the host of a virtual machine has given it"
     from memmap_ts.ahead import _private
     from memmap_ts.read import _free
     m = mmap.mmap(-1, max(int(min(size, _free()/2)), 1), **_private)
@@ -169,16 +169,14 @@ def _copies(row, bs, secs=.5):
 
 def _direct(fn, row, secs, huge=False):
     "Samples/s of reading rows with 16 direct reads in flight, into memory as it comes or into huge pages, or None where that can't be done"
-    from memmap_ts.ahead import _private
+    from memmap_ts.read import _direct_memory, _huge
     if not hasattr(os, 'O_DIRECT'): return
-    size,done = -(-row//4096)*4096,[0]*16
-    mem = mmap.mmap(-1, -(-16*size//2**21)*2**21, **_private)
-    try:
-        if huge: mem.madvise(mmap.MADV_HUGEPAGE)
-        fd = os.open(fn, os.O_RDONLY|os.O_DIRECT)
+    try: fd = os.open(fn, os.O_RDONLY|os.O_DIRECT)
     except OSError: return
+    size,done = -(-row//4096)*4096,[0]*16
     at = np.random.default_rng().integers(0, (os.path.getsize(fn)-size)//4096, (16,20_000))*4096 # other rows each time: the host may cache
-    bufs = np.frombuffer(mem, 'u1')[:16*size].reshape(16, size)
+    mem = _direct_memory(max(16*size, _huge)) if huge else np.frombuffer(mmap.mmap(-1, 16*size), 'u1')
+    bufs = mem[:16*size].reshape(16, size)
     bufs[:] = 0 # the memory is there
     t = time.perf_counter()
     def work(k):
@@ -232,8 +230,9 @@ def _work(pipe, log, imports, forks):
         while True:
             job = pipe.recv()
             p = multiprocessing.get_context('fork' if forks else 'spawn').Process(target=_one, args=(pipe,*job))
-            p.start(); connection.wait([p.sentinel,pipe], 900) # or it is closed: nobody waits for this run
-            p.kill(); p.join()
+            p.start()
+            try: connection.wait([p.sentinel,pipe], 900) # or it is closed: nobody waits for this run
+            finally: p.kill(); p.join()
             pipe.send(p.exitcode)
 
 class _Processes:

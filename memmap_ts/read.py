@@ -294,7 +294,18 @@ def _free():
 
 # %% ../nbs/01_read.ipynb #31898158
 _block = 4096 # direct reads start and end at multiples of this
-_huge  = 2**21 # Linux gives huge pages, where there are any, to memory that begins at a multiple of this, and lays it so if its size is one too
+_huge  = 2**21 # so do huge pages
+
+def _direct_memory(size):
+    "At least `size` bytes to read into past the page cache; in huge pages, where there are any, unless that is more than twice as much"
+    more = 0
+    if size>_huge//2: size,more = -(-size//_huge)*_huge,_huge # to begin at a multiple: Linux does so by itself since 6.7
+    m = mmap.mmap(-1, size+more, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
+    m.madvise(mmap.MADV_DONTFORK) # a direct read and a fork at the same time must not share memory
+    with suppress(OSError): m.madvise(mmap.MADV_HUGEPAGE) # a row that lies in one piece is one entry in the queue of the disk, not one for each page
+    a = np.frombuffer(m, 'u1')
+    first = -int(_addr(a))%_huge if more else 0
+    return a[first:first+size]
 
 class _Direct:
     "Reads rows of the array of reader `r` past the page cache"
@@ -309,16 +320,11 @@ class _Direct:
         "Start to read rows `idxs`: what has them, or None where that can't be done"
         if not self.works or len(idxs)*self.slot>self.most or self.pid!=os.getpid(): return
         try: mem = self.free.pop()
-        except IndexError:
-            size = len(idxs)*self.slot
-            if size>_huge//2: size = -(-size//_huge)*_huge # at most twice as much
-            mem = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
-            mem.madvise(mmap.MADV_DONTFORK) # a direct read and a fork at the same time must not share memory
-            with suppress(OSError): mem.madvise(mmap.MADV_HUGEPAGE) # a row that lies in one piece is one entry in the queue of the disk, not one for each page
+        except IndexError: mem = _direct_memory(len(idxs)*self.slot)
         if len(mem)<len(idxs)*self.slot: return self.start(idxs) # of a last batch that was smaller
         at = self.off+idxs.astype('i8')*self.row
         first = at//_block*_block
-        to = _addr(np.frombuffer(mem, 'u1'))+self.slot*np.arange(len(idxs), dtype='u8')
+        to = _addr(mem)+self.slot*np.arange(len(idxs), dtype='u8')
         if reads := _Reads.start_all(self.fd, first, to, -(-(at+self.row)//_block)*_block-first): return _Early(self, reads, mem, at-first)
 
 def _give_back(direct, reads, mem):
@@ -339,7 +345,7 @@ class _Early:
         d,skip = self.direct,self.skip
         if d.pid!=os.getpid(): return False
         self.unwanted.detach()
-        got,src = np.concatenate([r.wait() for r in self.reads]),np.frombuffer(self.mem, 'u1')
+        got,src = np.concatenate([r.wait() for r in self.reads]),self.mem
         if (got<skip+d.row).any(): d.works = False; return False # the way through the page cache tells what is wrong
         dst = out.reshape(-1).view('u1').reshape(-1, d.row)
         if (skip==skip[0]).all(): dst[:] = src[:len(skip)*d.slot].reshape(-1, d.slot)[:,skip[0]:skip[0]+d.row]

@@ -1,9 +1,10 @@
 "The benchmark's command, on a small file"
-import os, signal, threading, numpy as np, pytest
+import os, pickle, signal, threading, time, numpy as np, pytest
 from contextlib import suppress
 from pathlib import Path
 from shell import run
 from memmap_ts import bench
+from memmap_ts.contenders import _Rows
 from memmap_ts.bench import _Processes, _evict, _gone, _kept
 
 def test_bench(tmp_path):
@@ -53,6 +54,12 @@ def test_a_run_that_fails_says_so_and_the_others_go_on(tmp_path, capsys):
         assert 'ended with status' in capsys.readouterr().err
         assert child('torch, per item', **job) and not capsys.readouterr().err
 
+def test_rows_for_workers_that_are_not_forked(tmp_path):
+    np.arange(1000, dtype='f4').tofile(tmp_path/'a.bin')
+    X = np.memmap(tmp_path/'a.bin', 'f4', 'r', 128, (10,1,90))
+    rows = pickle.loads(pickle.dumps(_Rows(X)))
+    assert len(rows)==10 and (rows[3]==X[3]).all() and isinstance(rows.X, np.memmap)
+
 @pytest.mark.skipif(not bench._forks, reason='looks for the processes in /proc')
 def test_an_interrupt_ends_the_run(tmp_path):
     def using(log):
@@ -66,11 +73,15 @@ def test_an_interrupt_ends_the_run(tmp_path):
         job = _small(tmp_path)
         assert child('torch, per item', **job)
         log = child.live['torch, per item'][2]
-        seen = []
-        def interrupt(): seen.append(using(log)); os.kill(os.getpid(), signal.SIGINT)
-        timer = threading.Timer(2, interrupt)
-        timer.start()
-        with pytest.raises(KeyboardInterrupt): child('torch, per item', **{**job, 'secs':60, 'plan':[('warm',2)]})
-        timer.join()
-        assert len(seen[0])==2 and not using(log) and not child.live # the contender's process and that of the run
+        def interrupt():
+            end = time.monotonic()+30
+            while len(using(log))<2 and time.monotonic()<end: time.sleep(.05) # the contender's process and that of the run
+            os.kill(os.getpid(), signal.SIGINT)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler) # it may have been ignored
+        other = threading.Thread(target=interrupt)
+        other.start()
+        try:
+            with pytest.raises(KeyboardInterrupt): child('torch, per item', **{**job, 'secs':60, 'plan':[('warm',2)]}); other.join()
+        finally: signal.signal(signal.SIGINT, before)
+        assert not using(log) and not child.live
         assert child('torch, per item', **job)
