@@ -141,9 +141,8 @@ def _beside_limits(fn, row, bs, secs, measure):
     "The median of three measurements, those of what direct reads can do, and the rate of copies; in turns, for a disk is another one a second later"
     runs,direct = [],{'16 direct reads':[], '16 direct reads, huge pages':[]}
     for _ in range(3):
-        for k,v in direct.items():
-            gc.collect(); _evict(fn) # they begin as `measure` does
-            v.append(_direct(fn, row, secs, 'huge' in k))
+        gc.collect(); _evict(fn) # they begin as `measure` does, and leave nothing in the page cache
+        for k,v in direct.items(): v.append(_direct(fn, row, secs, 'huge' in k))
         runs.append(measure())
     return _median(runs),{'copy of a batch':_copies(row, bs), **{k:statistics.median(v) for k,v in direct.items() if v[0]}}
 
@@ -269,7 +268,7 @@ class _Processes:
             pipe.send((small, dict(name=name, **kw)))
             while not isinstance(o := pipe.recv(), int): res,failed = o
         except (EOFError,OSError): o = self._end(name)
-        except KeyboardInterrupt: self._end(name); raise
+        except KeyboardInterrupt: self._end(name); raise # before what it works in is removed
         if o: failed.append(f"{name} ended with status {o}: {log.read_text(errors='replace').strip()[-500:]}")
         for f in failed: print(f, file=sys.stderr)
         return res

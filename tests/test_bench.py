@@ -48,10 +48,11 @@ def test_a_run_that_fails_says_so_and_the_others_go_on(tmp_path, capsys):
         assert child('torch, per item', **{**job, 'fn':str(tmp_path/'none.npy')})=={} # the contender
         assert 'rows of 4096 B, failed' in (err := capsys.readouterr().err) and 'FileNotFoundError' in err
         assert child('torch, per item', **job) and not capsys.readouterr().err
+        if os.name=='nt': return # where a process that is killed has another status
         child.live['torch, per item'][0].kill()
         child.live['torch, per item'][0].join()
         assert child('torch, per item', **job)=={}
-        assert 'ended with status' in capsys.readouterr().err
+        assert 'ended with status -9' in capsys.readouterr().err
         assert child('torch, per item', **job) and not capsys.readouterr().err
 
 def test_rows_for_workers_that_are_not_forked(tmp_path):
