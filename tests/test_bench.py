@@ -3,9 +3,9 @@ import os, pickle, signal, threading, time, numpy as np, pytest
 from contextlib import suppress
 from pathlib import Path
 from shell import run
-from memmap_ts import bench
-from memmap_ts.contenders import _Rows
-from memmap_ts.bench import _Processes, _evict, _gone, _kept
+from memmap_ts.bench import reading as bench
+from memmap_ts.bench.contenders import _Rows
+from memmap_ts.bench.reading import _Processes, evict, share_evicted, kept_in_memory
 
 def test_bench(tmp_path):
     r = run('bench', '--gb', .1, '--secs', .2, '--only', 'rows of 4 kB', '--path', tmp_path, '--plot', tmp_path/'b.png')
@@ -21,10 +21,10 @@ def test_bench(tmp_path):
 def test_kept(tmp_path):
     a,b = tmp_path/'a.bin',tmp_path/'empty.bin'
     a.write_bytes(os.urandom(3*2**20+5)); b.touch()
-    _evict(a)
-    with _kept([a,b]):
-        _evict(a)
-        assert _gone(a)==0
+    evict(a)
+    with kept_in_memory([a,b]):
+        evict(a)
+        assert share_evicted(a)==0
     assert a.stat().st_size==3*2**20+5
 
 def _small(tmp_path):

@@ -1,7 +1,7 @@
 "The command of the benchmark of statistics, on a small array"
 import shutil, pytest
 from shell import run
-from memmap_ts.bench_stats import contenders
+from memmap_ts.bench.statistics import contenders
 
 @pytest.mark.skipif(shutil.which('cat') is None, reason='needs cat')
 def test_bench_stats(tmp_path):

@@ -3,7 +3,7 @@ import os, signal, subprocess, sys, time, numpy as np, pytest
 from functools import partial
 import shell
 from memmap_ts.all import *
-from memmap_ts.describe import describe, _facts, _share_cached
+from memmap_ts.describe import describe, facts_of, _share_cached
 
 run = partial(shell.run, timeout=300)
 
@@ -46,7 +46,7 @@ def test_page_cache(saved):
     with open(fn, 'rb') as f: os.fsync(f.fileno()); os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     share = _share_cached(open_memmap(fn))
     if share > .5: pytest.skip('the file system keeps it')
-    assert _facts(open_memmap(fn))['in page cache']==f'{share:.0%}'
+    assert facts_of(open_memmap(fn))['in page cache']==f'{share:.0%}'
 
 def test_info(data, tmp_path):
     r = run('info', *data)

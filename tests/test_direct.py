@@ -2,9 +2,9 @@
 import gc, os, subprocess, sys, textwrap, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from memmap_ts.all import *
-from memmap_ts import read
-from memmap_ts.bench import _Small, _evict, _gone
-from memmap_ts.read import RowReader
+from memmap_ts.io import reader as read
+from memmap_ts.bench.reading import _Small, evict, share_evicted
+from memmap_ts.io.reader import RowReader
 
 def offered(fn):
     try: os.close(os.open(fn, os.O_RDONLY|os.O_DIRECT))
@@ -15,10 +15,10 @@ pytestmark = pytest.mark.skipif(not offered(__file__), reason='this system has n
 @pytest.fixture(autouse=True)
 def no_memory(monkeypatch):
     "Every array is larger than memory"
-    monkeypatch.setattr(read, '_free', lambda: 1)
+    monkeypatch.setattr(read, 'free_memory', lambda: 1)
 
 def evicted(a):
-    _evict(a.filename)
+    evict(a.filename)
     return a
 
 @settings(max_examples=80, deadline=None)
@@ -33,7 +33,7 @@ def test_equals_numpy(tmp_path_factory, row, off, n, seed):
     r = RowReader(a)
     r.warm,r.direct = False,read._Direct(r) # what `start` does; looking whether so little is in memory brings it there
     for i in (rng.integers(0, n, 25), np.arange(n)[::-1], rng.permutation(n), np.array([n-1]*3), *([np.arange(n)] if row>=4096 else [])):
-        if row<4096 and read._is_run(i): continue
+        if row<4096 and read.is_run(i): continue
         early,out = r.hint(i),np.zeros((len(i),row), 'u1')
         assert early and early.into(out)
         np.testing.assert_array_equal(out, np.asarray(a)[i])
@@ -53,7 +53,7 @@ def test_epochs(saved, prefetch):
         got = torch.cat([x for x,y in kept[94*e:94*e+94]]).data
         assert got[:,0,0].sort().values.tolist()==list(range(6000)) and (got==got[:,:1,:1]).all()
     assert dls.train.dataset.tls[0].items._reader(0).direct
-    assert _gone(a.filename)>.85 # but for pages looked at
+    assert share_evicted(a.filename)>.85 # but for pages looked at
 
 def test_buffers(saved):
     "Where a batch is large enough, Linux can lay it into huge pages: the size is a multiple of theirs. Small ones stay small"
@@ -107,11 +107,11 @@ def test_when_not(saved):
     X = np.zeros((40,2,1000), 'f4')
     fn = saved(X)
     for mode,free,n,want in (('r',1,40,True), ('r+',1,40,False), ('r',1,4000,False), ('r',X.nbytes,40,False), ('r',0,40,False)):
-        read._free = lambda: free # as `no_memory` does
+        read.free_memory = lambda: free # as `no_memory` does
         r = RowReader(evicted(open_memmap(fn, mode)))
         r.start()
         assert bool(r.hint(np.arange(n)%40))==want, (mode,free,n)
-    read._free = lambda: 1
+    read.free_memory = lambda: 1
     r = RowReader(evicted(open_memmap(saved(np.zeros((400,1,100), 'f4'), 'small.npy'))))
     r.start()
     assert r.hint(np.arange(50)) is None and r.hint(np.arange(50)*2) # small rows one after the other share blocks
@@ -124,7 +124,7 @@ def test_few_rows_of_many_stay_in_memory(saved, monkeypatch):
     X = np.zeros((4000,2,1000), 'f4')
     a = open_memmap(saved(X))
     dls = TSDataLoaders.from_memmap(a, np.arange(4000)%3, splits=(range(3600),range(3600,4000)), bs=64)
-    monkeypatch.setattr(read, '_free', lambda: X.nbytes//8)
+    monkeypatch.setattr(read, 'free_memory', lambda: X.nbytes//8)
     evicted(a)
     for dl,want in zip(dls, (True,False)):
         for b in dl: pass
@@ -181,12 +181,12 @@ def test_free_memory_is_what_a_container_has(tmp_path, used, most):
     try:
         r = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(f'''
             import os, numpy as np
-            from memmap_ts.read import _free
+            from memmap_ts.io.reader import free_memory
             used = b'1'*{used}
-            before = _free()
+            before = free_memory()
             np.zeros((1000,50_000), 'f8').tofile({str(tmp_path/'a')!r}) # 400 MB
             with open({str(tmp_path/'a')!r}, 'rb') as f: os.fsync(f.fileno())
-            print(before, _free()-before)''')], capture_output=True, text=True, preexec_fn=small.enter)
+            print(before, free_memory()-before)''')], capture_output=True, text=True, preexec_fn=small.enter)
         free,change = map(int, r.stdout.split())
         assert .4e9<free<=most and abs(change)<1e8, r.stderr
     finally: small.remove()

@@ -4,7 +4,7 @@ from fasttransform import Transform
 from hypothesis import given, settings, strategies as st
 from tsai.data.preprocessing import TSStandardize
 from memmap_ts.all import *
-from memmap_ts.read import RowReader, as_idxs
+from memmap_ts.io.reader import RowReader, as_idxs
 
 linux = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='Linux tells open files and has the hints')
 def threads(): return [t for t in threading.enumerate() if t.name=='memmap_ts']
@@ -32,7 +32,7 @@ def test_equals_numpy(tmp_path_factory, row, dtype, off, seed, evict):
 @pytest.mark.parametrize('broken', ['no such call','io_setup fails','io_submit fails'])
 def test_without_batched_reads(saved, monkeypatch, broken):
     "Rows come through the mapping then"
-    from memmap_ts import read
+    from memmap_ts.io import reader as read
     X = np.random.default_rng(0).normal(size=(300,2,50)).astype('f4')
     call = read._Reads._call
     def fails(self, i, *args):
@@ -48,7 +48,7 @@ def test_without_batched_reads(saved, monkeypatch, broken):
 @linux
 def test_in_memory_where_reads_do_not_tell(saved, monkeypatch):
     "Overlay and tmpfs know no read that only says whether it would wait: mincore is asked, if it tells this user the truth"
-    from memmap_ts.bench import _evict
+    from memmap_ts.bench.reading import evict
     preadv = os.preadv
     def refuses(fd, bufs, at, *flags):
         if flags: raise OSError(95, 'Operation not supported')
@@ -56,7 +56,7 @@ def test_in_memory_where_reads_do_not_tell(saved, monkeypatch):
     monkeypatch.setattr(os, 'preadv', refuses)
     fn = saved(np.random.default_rng(0).normal(size=(3000,2,50)).astype('f4'))
     a = open_memmap(fn)
-    _evict(fn)
+    evict(fn)
     r = RowReader(a)
     assert r.cached(np.arange(3000), 100)==0
     np.load(fn)
@@ -188,9 +188,9 @@ def test_kept_by_a_transform():
 
 def test_buffers_are_used_again_after_batch_transforms(monkeypatch):
     "A transform that has nothing to do with the targets does not keep batches alive"
-    from memmap_ts.ahead import _Ring
-    made,new = [],_Ring._new
-    monkeypatch.setattr(_Ring, '_new', lambda self, n: made.append(n) or new(self, n))
+    from memmap_ts.epoch.ahead import Buffers
+    made,new = [],Buffers._new
+    monkeypatch.setattr(Buffers, '_new', lambda self, n: made.append(n) or new(self, n))
     dls = TSDataLoaders.from_memmap(dls_of().train_ds.items.arrays[0], np.arange(3000)%3, splits=(range(3000),), bs=64, batch_tfms=TSStandardize(by_sample=True))
     made.clear()
     for _ in range(3):
@@ -199,7 +199,7 @@ def test_buffers_are_used_again_after_batch_transforms(monkeypatch):
 
 @linux
 def test_buffers_are_used_again():
-    from memmap_ts.cli import anon_memory
+    from memmap_ts.cli.demo import anon_memory
     dls = dls_of(20_000) # 160 MB, batches of 512 kB
     for _ in dls.train: pass
     a = anon_memory()

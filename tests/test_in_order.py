@@ -3,9 +3,9 @@ import gc, os, subprocess, sys, textwrap, threading, time, numpy as np, pytest, 
 from fastai.data.block import RegressionBlock
 from fasttransform import Transform
 from memmap_ts.all import *
-from memmap_ts import read
-from memmap_ts.bench import _evict, _gone
-from memmap_ts.read import RowReader
+from memmap_ts.io import reader as read
+from memmap_ts.bench.reading import evict, share_evicted
+from memmap_ts.io.reader import RowReader
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells what is in memory')
 rng = np.random.default_rng(0)
@@ -16,8 +16,8 @@ def at_once(monkeypatch): monkeypatch.setattr(read, '_patience', 0)
 @pytest.fixture
 def begun(monkeypatch):
     "Sweeps that have begun"
-    res,run = [],read._Sweep.run
-    monkeypatch.setattr(read._Sweep, 'run', lambda self: (res.append(self), run(self)))
+    res,run = [],read.Sweep.run
+    monkeypatch.setattr(read.Sweep, 'run', lambda self: (res.append(self), run(self)))
     return res
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def slow(monkeypatch):
 
 def cold(fn):
     a = open_memmap(fn)
-    _evict(fn)
+    evict(fn)
     return a
 
 def ended(sweeps):
@@ -69,14 +69,14 @@ def test_windows(saved):
     fn = saved(rng.normal(size=(50_000,16)).astype('f4'))
     for length,stride,want in ((200,1,True), (2000,1,True), (2000,None,False)):
         X,y = [o.row_reader() for o in windows(fn, length, stride, horizon=5)]
-        _evict(fn)
+        evict(fn)
         every = np.arange(X.n)
         assert bool(wants(X, every, rng.choice(every, 64)))==want
         if want: assert wants(X, every, rng.choice(every, 64))[0] is wants(y, every, rng.choice(every, 64))[0] # read by one engine
     X = windows(fn, 200, 1)[0].row_reader()
     _,lo,n = wants(X, np.arange(30_000), rng.choice(30_000, 64))
     assert lo<64*2000 and 28_000*64<n<=30_200*64 # those of the first part of the series
-    _evict(fn) # asking brings pages there
+    evict(fn) # asking brings pages there
     with open(fn, 'rb', 0) as f:
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         f.read(30_300*64)
@@ -88,14 +88,14 @@ def test_windows(saved):
 def test_windows_of_variables(saved, vars, want):
     fn = saved(rng.normal(size=(400,20_000)).astype('f4'))
     X = windows(fn, 100, 1, get_x=vars, seq_first=False)[0].row_reader()
-    _evict(fn)
+    evict(fn)
     got = wants(X, np.arange(X.n), rng.choice(X.n, 64))
     if want is None: assert got is None
     else: assert (want-1)*80_000<got[2]<=want*80_000 and (vars[0] if vars else 0)==got[1]//80_000
 
 def loader(fn, n=20_000, bs=64, **kw):
     dls = TSDataLoaders.from_memmap(open_memmap(fn), np.arange(n), splits=(range(n),), y_block=RegressionBlock(), bs=bs, drop_last=False, **kw)
-    _evict(fn)
+    evict(fn)
     return dls
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_epochs(file, begun, bs, prefetch):
 def ready(file):
     "Is all of it in memory, in a while?"
     for _ in range(200):
-        if _gone(file)==0: return True
+        if share_evicted(file)==0: return True
         time.sleep(.1)
 
 def test_then_it_is_warm(file, begun, monkeypatch):
@@ -127,7 +127,7 @@ def test_then_it_is_warm(file, begun, monkeypatch):
     r = dls.train_ds.tls[0].items._reader(0)
     r.complete,r.again = False,time.monotonic()+1000 # it has looked, and need not soon
     assert ended(begun)
-    assert r.warm and _gone(file)==0
+    assert r.warm and share_evicted(file)==0
     r.hint(np.arange(64))
     assert r.complete # and nobody looks again
     assert sum(len(x) for x,y in it)==20_000-64 and len(begun)==1
@@ -142,7 +142,7 @@ def test_split(file, begun):
     "Only the part of the file that is trained on; the next epoch finds its own rows in memory"
     X = open_memmap(file)
     dls = TSDataLoaders.from_memmap(X, np.arange(20_000), splits=(range(8000,20_000),range(100)), y_block=RegressionBlock(), bs=64)
-    _evict(file)
+    evict(file)
     r = dls.train_ds.tls[0].items._reader(0)
     for i in range(2):
         it = iter(dls.train); next(it)
@@ -155,7 +155,7 @@ def test_split(file, begun):
 def test_view_of_a_larger_file(file, begun):
     X = open_memmap(file)[8000:]
     dl = MemmapDL(itemify(X, np.arange(12_000)), bs=64, shuffle=True)
-    _evict(file)
+    evict(file)
     it = iter(dl); next(it)
     assert ended(begun)
     r = RowReader(open_memmap(file))
@@ -174,11 +174,11 @@ def test_order_of_the_rows(file, begun):
            loader(file).train.new(get_idxs=lambda: order), loader(file).train.new(shuffle_fn=lambda idxs: order.tolist())]
     near = [MemmapDL(itemify(open_memmap(file)), bs=64, sampler=list(range(20_000))), loader(file).train.new(shuffle=False)]
     for i,dl in enumerate(far):
-        _evict(file)
+        evict(file)
         it = iter(dl); next(it); it.close()
         assert len(begun)==i+1
     for dl in near:
-        _evict(file)
+        evict(file)
         it = iter(dl); next(it); it.close()
         assert len(begun)==len(far)
 
@@ -186,7 +186,7 @@ def test_order_of_the_rows(file, begun):
 def test_workers(file):
     "One of them does it for all"
     dl = MemmapDL(itemify(open_memmap(file)), bs=4, shuffle=True, num_workers=2)
-    _evict(file)
+    evict(file)
     it = iter(dl); next(it)
     assert ready(file)
     assert sum(len(b[0]) for b in it)==20_000-4
@@ -201,12 +201,12 @@ def test_second_worker_leaves_it_to_the_first(file, begun, monkeypatch):
 def test_memory(saved, begun, monkeypatch):
     "What fits into half of what is free, the smaller first; the same file is read once"
     X,y = saved(np.zeros((10_000,1000), 'f4')),saved(np.zeros((10_000,400), 'f4'), 'y.npy')
-    got,read_ = [],read._Sweep._read
-    monkeypatch.setattr(read._Sweep, '_read', lambda self, r, *args: (got.append(r.fn), read_(self, r, *args))[1])
+    got,read_ = [],read.Sweep._read
+    monkeypatch.setattr(read.Sweep, '_read', lambda self, r, *args: (got.append(r.fn), read_(self, r, *args))[1])
     for arrays,free,want in (((X,y), 115e6, [y,X]), ((X,y), 105e6, [y]), ((X,X), 200e6, [X]), ((X,y), 28e6, []), ((X,y), 0, [])):
         dl,it = MemmapDL(itemify(*map(open_memmap, arrays)), bs=64, shuffle=True),None
         gc.collect() # pages that are mapped can't be evicted
-        for o in (X,y): _evict(o)
+        for o in (X,y): evict(o)
         monkeypatch.setattr(read, '_free', lambda: free)
         it = iter(dl); next(it)
         assert ended(begun) and [*map(str, got)]==[*map(str, want)]
@@ -216,9 +216,9 @@ def test_memory(saved, begun, monkeypatch):
 def test_not_at_once(file, monkeypatch):
     reads = []
     monkeypatch.setattr(read, '_patience', 60)
-    monkeypatch.setattr(read._Sweep, '_read', lambda *args: reads.append(args))
+    monkeypatch.setattr(read.Sweep, '_read', lambda *args: reads.append(args))
     it = iter(loader(file).train); next(it)
-    t = next(t for t in threading.enumerate() if isinstance(t, read._Sweep))
+    t = next(t for t in threading.enumerate() if isinstance(t, read.Sweep))
     it.close()
     t.join(20)
     assert not t.is_alive() and not reads
@@ -239,18 +239,18 @@ def test_leaving_early(file, begun, slow):
     gc.collect() # loaders of other tests hold files
     files = len(os.listdir('/proc/self/fd'))
     for i in range(5):
-        _evict(file)
+        evict(file)
         it = iter(dls.train); next(it); next(it)
         assert begun[i].is_alive()
         it.close()
         assert ended(begun)
-    assert len(os.listdir('/proc/self/fd'))<=files+1 and _gone(file)>.1 # but for what was hinted
+    assert len(os.listdir('/proc/self/fd'))<=files+1 and share_evicted(file)>.1 # but for what was hinted
 
 def test_interrupted_at_the_start(file, begun, slow, monkeypatch):
     "Ctrl-C while the thread is being started"
-    start = read._Sweep.start
+    start = read.Sweep.start
     def interrupted(self): start(self); raise KeyboardInterrupt
-    monkeypatch.setattr(read._Sweep, 'start', interrupted)
+    monkeypatch.setattr(read.Sweep, 'start', interrupted)
     it = iter(loader(file).train)
     with pytest.raises(KeyboardInterrupt): next(it)
     assert begun and ended(begun)
@@ -258,7 +258,7 @@ def test_interrupted_at_the_start(file, begun, slow, monkeypatch):
 def test_cache_device(file, begun, slow):
     "Samples for the device are read the same way; after an error nobody reads on, though it is held"
     dl = MemmapDL(itemify(open_memmap(file)).shuffle(), bs=64, cache='device')
-    _evict(file)
+    evict(file)
     dl.one_batch()
     assert begun and ended(begun)
     class Double(Transform):
@@ -287,12 +287,12 @@ def test_python_ends_meanwhile(file):
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(f'''
         import os, time, threading, numpy as np
         from memmap_ts.all import *
-        from memmap_ts import read
-        from memmap_ts.bench import _evict
+        from memmap_ts.io import reader as read
+        from memmap_ts.bench.reading import evict
         read._patience,read._chunk,preadv = 0,2**14,os.preadv
         os.preadv = lambda fd, bufs, *args: (len(bufs[0])==2**14 and time.sleep(.1), preadv(fd, bufs, *args))[1]
         dls = TSDataLoaders.from_memmap({str(file)!r}, np.arange(20_000)%3, splits=(range(20_000),), bs=64)
-        _evict({str(file)!r})
+        evict({str(file)!r})
         it = iter(dls.train); next(it); next(it)
-        print(any(isinstance(t, read._Sweep) for t in threading.enumerate()))''')], capture_output=True, text=True, timeout=120)
+        print(any(isinstance(t, read.Sweep) for t in threading.enumerate()))''')], capture_output=True, text=True, timeout=120)
     assert r.returncode==0 and r.stdout=='True\n' and not r.stderr, r.stdout+r.stderr

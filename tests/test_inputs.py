@@ -98,8 +98,8 @@ def test_sel(saved, sv, ss):
 
 def test_small_part_is_a_view(saved):
     "Little of a row is read if little is asked for"
-    from memmap_ts.columns import _column
-    whole,little = [_column(TSDataLoaders.from_files(saved(X), sel_vars=v, sel_steps=s).train_ds.tls[0]) for v,s in ((slice(4),None),(0,slice(20)))]
+    from memmap_ts.data.element import element_plan
+    whole,little = [element_plan(TSDataLoaders.from_files(saved(X), sel_vars=v, sel_steps=s).train_ds.tls[0]) for v,s in ((slice(4),None),(0,slice(20)))]
     assert whole.items.arrays[0].shape==(40,6,100) and little.items.arrays[0].shape==(40,1,20)
 
 @pytest.mark.parametrize('dtype', [None,'float32','float16','float64'])

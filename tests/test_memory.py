@@ -7,7 +7,7 @@ code = '''
     from fastai.data.block import CategoryBlock, DataBlock
     from fastai.data.transforms import ItemGetter, RandomSplitter
     from memmap_ts.all import *
-    from memmap_ts.cli import anon_memory
+    from memmap_ts.cli.demo import anon_memory
     X,y,how,bs = *sys.argv[1:4],int(sys.argv[4])
     def make(X, y, bs):
         if how=='factory': return TSDataLoaders.from_files(X, y, bs=bs)

@@ -18,7 +18,7 @@ from tsai.inference import * # get_X_preds
 from tsai.learner import ts_learner
 from memmap_ts import learn
 from memmap_ts.all import *
-from memmap_ts.bench import _watched
+from memmap_ts.bench.reading import watch_memory
 
 V = 12_500 # rows of 20,480 bytes to validate on
 tasks = {}
@@ -187,7 +187,7 @@ def growth(f, X):
     "Bytes that `f(X)` holds at most, beyond what it needs for a small array"
     f(np.zeros((500,*X.shape[1:]), 'float32'))
     gc.collect()
-    return _watched(lambda: f(X), .002)[1]
+    return watch_memory(lambda: f(X), .002)[1]
 
 def serve(fn):
     "Answer each name of a task with its growth, measured in a process of its own"

@@ -6,8 +6,8 @@ from hypothesis.extra import numpy as hnp
 from fastai.data.block import DataBlock
 from fastai.data.transforms import ItemGetter
 from memmap_ts.all import *
-from memmap_ts.store import _Handle
-from memmap_ts.read import gather, as_idxs
+from memmap_ts.store import Handle
+from memmap_ts.io.reader import gather, as_idxs
 
 dtypes = st.sampled_from(['f2','f4','f8','>f4','>f8','i1','i2','>i2','i4','i8','u1','u2','?','c8'])
 views = {'whole': lambda a: a, 'rows': lambda a: a[::2], 'back': lambda a: a[::-1], 'vars': lambda a: a[:,1:], 'steps': lambda a: a[...,::-1],
@@ -42,7 +42,7 @@ def test_handle(a, view):
     import pickle
     d,a = mapped(a, views[view])
     if not a.size: return
-    b = pickle.loads(pickle.dumps(_Handle(d))).open()
+    b = pickle.loads(pickle.dumps(Handle(d))).open()
     np.testing.assert_array_equal(b, a)
     assert on_disk(b) and b.dtype==a.dtype
 
@@ -101,7 +101,7 @@ def test_32700_rows():
 
 def test_one_gather_a_batch(data, monkeypatch):
     "A batch is one gather for each array, not one for each row"
-    from memmap_ts.read import RowReader
+    from memmap_ts.io.reader import RowReader
     dls,calls,read = TSDataLoaders.from_files(*data, bs=50, splits=(range(100),range(100,200))),[],RowReader.read
     def counted(self, idxs, out):
         calls.append(len(idxs))

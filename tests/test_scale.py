@@ -3,7 +3,8 @@ import os, subprocess, sys, textwrap, time, warnings, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from tsai.data.preprocessing import TSClipOutliers, TSNormalize, TSRobustScale, TSStandardize
 from memmap_ts.all import *
-from memmap_ts import scan, stats as stats_mod
+from memmap_ts.summary import scan
+from memmap_ts import stats as stats_mod
 
 def rows_of(W, idxs): return W[np.arange(len(W))[list(idxs) if isinstance(idxs, range) else idxs]]
 
@@ -135,7 +136,7 @@ def test_quantiles_of_windows(wild):
 
 def test_quantiles_of_many_windows(wild, monkeypatch):
     "A sample of them, of all training windows and no others; their numbers are never all in memory"
-    from memmap_ts import scale
+    from memmap_ts.summary import scale
     monkeypatch.setattr(scale, '_most', 40*300)
     W,_ = windows(wild, 40, get_x=[0])
     _,t = fitted(W, TSRobustScale())
@@ -199,7 +200,7 @@ def test_memory(shape, first, tmp_path):
     (tmp_path/'run.py').write_text(textwrap.dedent('''
         import sys, numpy as np
         from memmap_ts.all import *
-        from memmap_ts.bench import _watched
+        from memmap_ts.bench.reading import watch_memory
         from tsai.data.preprocessing import TSRobustScale, TSStandardize
         def go(a, n):
             W,_ = windows(a, n, seq_first=sys.argv[2]=='1' or a.ndim==1)
@@ -207,7 +208,7 @@ def test_memory(shape, first, tmp_path):
                 for t in (TSStandardize(by_var=True), TSRobustScale()): TSDataLoaders.from_memmap(W, splits=splits, batch_tfms=t)
             memmap_stats(W, range(10**5), by=('var','step'), progress=False)
         go(np.ones(2*10**5, 'f4'), 96)
-        print('peak', _watched(lambda: go(open_memmap(sys.argv[1]), 96), .005)[1])'''))
+        print('peak', watch_memory(lambda: go(open_memmap(sys.argv[1]), 96), .005)[1])'''))
     a = create_memmap(tmp_path/'X.npy', shape)
     assert a.nbytes>=4e8
     r = subprocess.run([sys.executable, tmp_path/'run.py', tmp_path/'X.npy', str(first)], capture_output=True, text=True, timeout=900)

@@ -202,7 +202,7 @@ def test_bad_tables(tmp_path):
 
 code = '''
     import os, sys, numpy as np
-    from memmap_ts.bench import _watched
+    from memmap_ts.bench.reading import watch_memory
     from memmap_ts.write import to_memmap
     what,d = sys.argv[1:]
     block = np.random.default_rng(0).standard_normal((100,50,512)).astype('f4')
@@ -222,7 +222,7 @@ code = '''
     def write():
         global a
         a = to_memmap(source(), d+'/out.npy', dtype='f8' if what=='memmap' else None, progress=False, **kw)
-    print(_watched(write, .005)[1], sum(o.nbytes for o in a) if kw else a.nbytes)
+    print(watch_memory(write, .005)[1], sum(o.nbytes for o in a) if kw else a.nbytes)
 '''
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells anonymous memory (RssAnon)')

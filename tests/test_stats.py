@@ -5,7 +5,8 @@ from tsai.data.preprocessing import TSClipOutliers, TSNan2Value, TSNormalize, TS
 from tsai.learner import ts_learner
 from memmap_ts.all import *
 from memmap_ts.stats import memmap_stats
-from memmap_ts import scan, stats as stats_mod
+from memmap_ts.summary import scan
+from memmap_ts import stats as stats_mod
 
 def exact(v):
     "Mean and std of some numbers, in as good as exact arithmetic"
@@ -138,10 +139,10 @@ def test_memory(tmp_path):
     (tmp_path/'run.py').write_text(textwrap.dedent('''
         import sys, numpy as np
         from memmap_ts.all import *
-        from memmap_ts.bench import _watched
+        from memmap_ts.bench.reading import watch_memory
         memmap_stats(np.ones((10,2,3)))
         X = create_memmap(sys.argv[1], (5000,50,512))
-        print(_watched(lambda: [memmap_stats(X, idxs, by, progress=False) for idxs in (None,np.arange(0,5000,3)) for by in ('var',('var','step'))], .005)[1])'''))
+        print(watch_memory(lambda: [memmap_stats(X, idxs, by, progress=False) for idxs in (None,np.arange(0,5000,3)) for by in ('var',('var','step'))], .005)[1])'''))
     r = subprocess.run([sys.executable, tmp_path/'run.py', tmp_path/'X.npy'], capture_output=True, text=True)
     assert r.returncode==0, r.stderr
     assert int(r.stdout) < 200e6

@@ -97,7 +97,7 @@ class Dist:
 def test_cws(saved, monkeypatch):
     t = np.array(list('abcc'))[np.arange(40)%4]
     dls = TSDataLoaders.from_files(saved(X), saved(t, 't.npy'), splits=splits, bs=10)
-    monkeypatch.setattr('memmap_ts.targets._y_chunks.__defaults__', (64,)) # some rows at a time
+    monkeypatch.setattr('memmap_ts.data.target._y_chunks.__defaults__', (64,)) # some rows at a time
     np.testing.assert_allclose(dls.cws, Dist(t[:30]).cws, rtol=1e-6); np.testing.assert_allclose(dls.valid.class_priors, Dist(t[30:]).priors, rtol=1e-6)
     theirs = get_ts_dls(X, t, splits=tuple(map(list,splits)), tfms=[None,TSClassification()])
     np.testing.assert_allclose(dls.cws, theirs.train.cws, rtol=1e-6); np.testing.assert_allclose(dls.class_priors, theirs.train.class_priors, rtol=1e-6)
@@ -162,9 +162,9 @@ def test_titles_are_short():
     assert len(plt.gcf().axes[0].lines)==3 and 'Loss' in plt.gcf().axes[0].get_title()
 
 def test_forecasts_are_read_at_once():
-    from memmap_ts.columns import _column
+    from memmap_ts.data.element import element_plan
     dls = TSDataLoaders.from_memmap(*windows(np.arange(300.), 20, horizon=5), bs=10)
-    assert [_column(tl).read(np.arange(4))[1] for tl in dls.train_ds.tls]==[1,1]
+    assert [element_plan(tl).read(np.arange(4))[1] for tl in dls.train_ds.tls]==[1,1]
 
 def test_several_numbers():
     "y of (samples, 3) floats is enough for a regression of three targets, in one call"
@@ -185,7 +185,7 @@ def test_numbers_of_any_type(dtype, n, saved):
 def test_labels_it_does_not_know():
     "As fastai's: an error, or the number for those if there is one"
     from fastai.data.transforms import Categorize
-    from memmap_ts.rows import CategorizeRows
+    from memmap_ts.data.transforms import CategorizeRows
     for f in (CategorizeRows(['a','b'], add_na=True),Categorize(['a','b'], add_na=True)): assert f('z')==0 and f('b')==2
     with pytest.raises(KeyError, match="'z' was not included"): CategorizeRows(['a','b'])('z')
 

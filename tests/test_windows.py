@@ -162,7 +162,7 @@ code = '''
     import sys, numpy as np
     from memmap_ts.all import *
     from memmap_ts.windows import windows
-    from memmap_ts.cli import anon_memory
+    from memmap_ts.cli.demo import anon_memory
     def loaders(a, n, bs, first):
         X,y = windows(a, n, None, horizon=n//8, seq_first=first)
         return TSDataLoaders.from_memmap(X, y, bs=bs)

@@ -28,8 +28,8 @@ def test_workers(method, data, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system has no fork')
 def test_buffers_are_not_shared_with_a_fork():
-    from memmap_ts.ahead import _Ring
-    ring = _Ring(5)
+    from memmap_ts.epoch.ahead import Buffers
+    ring = Buffers(5)
     a = ring.empty((2**16,), np.dtype('u1')); a[:] = 1
     del a # free, to be used again
     pid = os.fork()

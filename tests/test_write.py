@@ -3,7 +3,7 @@ import errno, os, random, signal, stat, subprocess, sys, textwrap, time, warning
 from decimal import Decimal
 from pathlib import Path
 from fastcore.foundation import L
-from memmap_ts.part import _locked, _note, _Part, _Region, _sync_folder
+from memmap_ts.writing.part import _locked, note_path, Part, Region, _sync_folder
 from memmap_ts.store import on_disk, open_memmap
 from memmap_ts import write as write_mod
 from memmap_ts.write import MemmapWriter, to_memmap
@@ -36,7 +36,7 @@ def test_views(view, tmp_path):
 
 def test_blocks(tmp_path, monkeypatch):
     "Conversion in blocks, small writes, rows larger than a block"
-    monkeypatch.setattr('memmap_ts.part._block', 100)
+    monkeypatch.setattr('memmap_ts.writing.part._block', 100)
     with MemmapWriter(tmp_path/'a.npy', dtype='f2') as w: w.append(X); w.append(X[:,:,::-1].astype('f8'))
     np.testing.assert_array_equal(np.load(tmp_path/'a.npy'), np.concatenate([X,X[:,:,::-1]]).astype('f2'))
 
@@ -125,8 +125,8 @@ def test_dask_block_of_another_shape(tmp_path):
 
 def test_dask_block_of_another_run(tmp_path):
     "A task that is still there when its run has failed does not write to the file of the next one"
-    p = _Part(tmp_path/'a.npy', None, 'safe')
-    p.begin((), 'i8'); late = _Region(p, (4,)); p.f.close(); os.unlink(p.path)
+    p = Part(tmp_path/'a.npy', None, 'safe')
+    p.begin((), 'i8'); late = Region(p, (4,)); p.f.close(); os.unlink(p.path)
     with pytest.raises(OSError): late[np.s_[:4],] = np.ones(4, 'i8')
     with MemmapWriter(tmp_path/'a.npy') as w:
         w.append(np.zeros(4, 'i8'))
@@ -460,7 +460,8 @@ def test_killed_while_publishing(step, tmp_path):
     for f in ('X','y'): np.save(tmp_path/f'{f}.npy', [0])
     code = '''
         import os, signal, sys
-        from memmap_ts import part, write
+        from memmap_ts.writing import part
+from memmap_ts import write
         left = int(sys.argv[2])
         def deadly(f):
             def g(*a, **k):
@@ -493,7 +494,7 @@ def test_killed_while_publishing(step, tmp_path):
     with pytest.raises(FileExistsError): MemmapWriter(tmp_path/'y.npy') # finishes what was decided, then finds the files
     assert [np.load(f).tolist() for f in fns.values()]==([[1,2],[3,4]] if decided else [[0],[0]])
     with pytest.raises(FileExistsError): MemmapWriter(fns)
-    assert not _note(fns.values()).exists()
+    assert not note_path(fns.values()).exists()
     with MemmapWriter(fns, overwrite=True) as w: w.append(X=[5], y=[6])
     assert names(tmp_path)==['X.npy','y.npy']
 
