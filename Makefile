@@ -2,12 +2,12 @@ PYTHON ?= python3
 GB ?= 0
 QUIET = --disable-pip-version-check -q
 
-.PHONY: demo bench test clean
+.PHONY: demo bench test lint clean
 
 demo: .venv/installed
 	.venv/bin/memmap_ts_demo --gb $(GB)
 
-.venv/installed: setup.py settings.ini $(wildcard memmap_ts/*.py)
+.venv/installed: setup.py settings.ini $(shell find memmap_ts -name "*.py")
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install $(QUIET) .
 	touch $@
@@ -18,6 +18,9 @@ bench: .venv/installed
 
 test:
 	PYTHON=$(PYTHON) bash .ci/test
+
+lint: # in the development environment
+	bash .ci/lint
 
 clean:
 	rm -rf .venv .venv-test-* build dist *.egg-info _proc docs/_build

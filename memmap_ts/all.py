@@ -20,6 +20,6 @@ from .windows import Windows, windows
 from .learn import ClassificationInterpretation, feature_importance, step_importance, preds_to_memmap
 
 # %% ../nbs/99_all.ipynb #9f520b53
-_all_ = ['open_memmap', 'create_memmap', 'on_disk', 'Items', 'itemify', 'Itemify', 'MemmapBlock', 'MemmapDL', 'TSDataLoaders', 'MemmapWriter', 'to_memmap',
-         'memmap_stats', 'describe', 'Windows', 'windows', 'ClassificationInterpretation',
-         'feature_importance', 'step_importance', 'preds_to_memmap']
+_all_ = ['open_memmap', 'create_memmap', 'on_disk', 'Items', 'itemify', 'Itemify', 'MemmapBlock', 'MemmapDL',
+         'TSDataLoaders', 'MemmapWriter', 'to_memmap', 'memmap_stats', 'describe', 'Windows', 'windows',
+         'ClassificationInterpretation', 'feature_importance', 'step_importance', 'preds_to_memmap']

@@ -1,7 +1,8 @@
 import hashlib, signal, numpy as np, pytest
-from memmap_ts.store import open_memmap
+from pathlib import Path
 
-signal.signal(signal.SIGINT, signal.default_int_handler) # a shell starts what runs in its background deaf to Ctrl-C, and what that starts
+# A shell starts what runs in its background deaf to Ctrl-C, and what that starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture
 def saved(tmp_path):
@@ -22,4 +23,4 @@ def data(saved):
 
 @pytest.fixture
 def sha():
-    return lambda fn: hashlib.sha256(open(fn,'rb').read()).hexdigest()
+    return lambda fn: hashlib.sha256(Path(fn).read_bytes()).hexdigest()

@@ -12,7 +12,7 @@ from tsai.callback.noisy_student import NoisyStudent
 from tsai.inference import * # get_X_preds
 from tsai.learner import load_all, ts_learner
 from memmap_ts.all import *
-from memmap_ts.block import RowsToTSTensor
+from memmap_ts.data.tensors import RowsToTSTensor
 
 rng = np.random.default_rng(0)
 X,y = rng.random((100,3,20), 'f4'),np.arange(100)%3
@@ -56,7 +56,7 @@ def test_noisy_student():
 @pytest.fixture
 def Distributed(monkeypatch):
     "fastai's loader of one of two processes, which are not there, and without Accelerate, which starts them"
-    try: import accelerate
+    try: import accelerate # noqa: F401
     except ImportError: monkeypatch.setitem(sys.modules, 'accelerate', types.SimpleNamespace(Accelerator=type('Accelerator', (), {})))
     from fastai.distributed import DistributedDL
     class Distributed(DistributedDL):
@@ -95,7 +95,7 @@ def test_cache_moves_with_the_loader():
     dls = loaders(cache='device')
     assert numbers(dls.valid)==list(range(80,100))
     dls.to('meta')
-    assert dls.valid._cached_batch([0])[0].device.type=='meta'
+    assert dls.valid.cached_batch([0])[0].device.type=='meta'
 
 @pytest.mark.parametrize('sel', [dict(sel_steps=slice(0,20,2)), dict(sel_vars=[0,2]), dict(sel_vars=[2,0], sel_steps=[1,5,7,8])], ids=str)
 def test_samples_are_cut_once(sel):

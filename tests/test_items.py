@@ -1,5 +1,6 @@
 "itemify takes the same time and memory for 10**8 rows as for 10**2"
 import pickle, time, tracemalloc, numpy as np, pytest
+from copy import deepcopy
 from fastcore.foundation import L
 from memmap_ts.all import *
 
@@ -52,3 +53,38 @@ def test_out_of_range(data, i):
 
 def test_no_silent_load(data):
     with pytest.raises(TypeError, match='loaded'): np.asarray(itemify(*data))
+
+@pytest.mark.parametrize('rows', [[-1],np.array([-1]),np.array([3,-5]),range(-1, 0)], ids=str)
+def test_row_numbers_from_the_end(saved, rows):
+    "Items of rows that are counted from the end are these rows, read one by one and at once"
+    X = np.arange(20.).reshape(5,4)
+    items = Items((open_memmap(saved(X)),), rows)
+    np.testing.assert_array_equal(items.batch(range(len(items)))[0], X[list(rows)])
+    np.testing.assert_array_equal(items[0][0], X[rows[0]])
+
+def test_what_items_refuse():
+    with pytest.raises(IndexError, match='item 5 is out of range for 5'): Items((np.zeros(5),), np.array([0,5]))
+    with pytest.raises(IndexError, match='out of range for 5'): Items((np.zeros(5),), range(3, 8))
+    with pytest.raises(ValueError, match='5, 4 rows'): Items((np.zeros(5),np.zeros(4)))
+
+def test_arrays_lists_and_tuples():
+    X,y = np.zeros((1000,3,50), 'f4'),np.array(['cat','dog'])[np.arange(1000)%2]
+    items = itemify(X, y)
+    assert itemify(items) is items and all(a is b for a,b in zip(itemify((X,y)).arrays, (X,y)))
+    assert itemify([1,2,3])[1]==(2,) and itemify(X, L(range(1000)))[2][1]==2
+    assert itemify([[1,2],[3]]).batch([1])==([[3]],)
+    assert len(items[[]])==0
+    with pytest.raises(TypeError, match='at least one'): itemify()
+
+def test_pickle_and_copy(data):
+    items = itemify(*data)
+    again = pickle.loads(pickle.dumps(items[::3]))
+    assert again.idxs==items[::3].idxs and on_disk(again.arrays[0])
+    np.testing.assert_array_equal(again[2][0], items[6][0])
+    np.testing.assert_array_equal(again.arrays[1], items.arrays[1])
+    assert len(pickle.dumps(items))<2000
+    np.testing.assert_array_equal(list(deepcopy(items[:2]))[1][0], items[1][0])
+
+@pytest.mark.parametrize('i', [[0,10],[-11]])
+def test_batch_out_of_range(i):
+    with pytest.raises(IndexError, match='out of range for 10'): itemify(np.arange(10)).batch(i)

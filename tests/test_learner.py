@@ -2,10 +2,8 @@
 import io, pickle, contextlib, numpy as np, pytest, torch
 from torch import nn
 from fastai.data.block import DataBlock, CategoryBlock, MultiCategoryBlock, RegressionBlock
-from fastai.data.core import DataLoaders
-from fastai.data.transforms import IndexSplitter, ItemGetter, RandomSplitter
+from fastai.data.transforms import ItemGetter, RandomSplitter
 from fastai.callback.schedule import Learner
-from fastai.callback.progress import ProgressCallback
 from fastai.learner import load_learner
 from fastai.metrics import accuracy, accuracy_multi, mse
 from fastai.torch_core import TensorCategory, set_seed

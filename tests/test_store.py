@@ -52,3 +52,16 @@ def test_on_disk(saved):
 def test_shape_of_integers(tmp_path):
     with pytest.raises(TypeError): create_memmap(tmp_path/'X.npy', (10.9,3))
     assert create_memmap(tmp_path/'X.npy', np.array([2,3])).shape==(2,3) and create_memmap(tmp_path/'y.npy', np.int64(4)).shape==create_memmap(tmp_path/'z.npy', np.array(4)).shape==(4,)
+
+def test_archive_is_not_mapped(tmp_path):
+    np.savez(tmp_path/'a.npz', X=np.ones(3))
+    with pytest.raises(ValueError, match='unpack it'): open_memmap(tmp_path/'a.npz')
+
+def test_no_negative_size(tmp_path):
+    with pytest.raises(ValueError, match='negative'): create_memmap(tmp_path/'a.npy', (3,-1))
+    with pytest.raises(TypeError, match='<U10'): create_memmap(tmp_path/'a.npy', 3, object)
+    assert not os.listdir(tmp_path)
+    assert create_memmap(tmp_path/'s.npy', (2,), '<U3').dtype==np.dtype('<U3')
+
+def test_rows_begin_after_the_header(saved):
+    assert open_memmap(saved(np.ones((4,2,3), 'f4'))).offset==128

@@ -10,10 +10,13 @@ from tsai.data.preparation import SlidingWindow, SlidingWindowPanel
 from tsai.inference import * # get_X_preds
 from tsai.learner import ts_learner
 from memmap_ts.all import *
-from memmap_ts.windows import windows
+from memmap_ts.data.series import Series
+from memmap_ts.io.linux import Linux
+from memmap_ts.windows import Windows, windows
 from memmap_ts.dls import check_splits
+from memmap_ts.io.system import system
 
-linux = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='only Linux takes these hints, and tells anonymous memory')
+linux = pytest.mark.skipif(not isinstance(system, Linux), reason='only Linux takes these hints, and tells anonymous memory')
 rng = np.random.default_rng(0)
 walk = rng.normal(size=(300,4)).cumsum(0).astype('float32')
 
@@ -162,16 +165,16 @@ code = '''
     import sys, numpy as np
     from memmap_ts.all import *
     from memmap_ts.windows import windows
-    from memmap_ts.cli.demo import anon_memory
+    from memmap_ts.testing import anonymous_memory
     def loaders(a, n, bs, first):
         X,y = windows(a, n, None, horizon=n//8, seq_first=first)
         return TSDataLoaders.from_memmap(X, y, bs=bs)
     fn,n,bs,first = sys.argv[1],int(sys.argv[2]),int(sys.argv[3]),sys.argv[4]=='1'
     for _ in loaders(np.ones((9999,99), 'f4'), n, 4, True).train: pass # what is loaded once, whatever the data
-    start = peak = anon_memory()
+    start = peak = anonymous_memory()
     dls,n = loaders(fn, n, bs, first),0
     for dl in dls:
-        for xb,yb in dl: n += len(xb); peak = max(peak, anon_memory()); xb.sum()
+        for xb,yb in dl: n += len(xb); peak = max(peak, anonymous_memory()); xb.sum()
     print(peak-start, n)
 '''
 
@@ -219,35 +222,58 @@ def test_pickle(saved):
     i = [0,7,len(X)-6]
     for a,b in zip(its.batch(i), (X,y)): np.testing.assert_array_equal(a, rows(b[5:])[i])
 
+class Recording(Linux):
+    "A platform that keeps what it is told will be needed, and says of every page that it is in memory, or that it is not"
+    def __init__(self, in_memory):
+        super().__init__()
+        self.in_memory,self.told = in_memory,[]
+    def will_need(self, fd, offset, n_bytes): self.told.append((offset,offset+n_bytes))
+    def page_in_memory(self, fd, offset): return self.in_memory
+    def pages_in_memory(self, address, n_bytes): return None # does not tell of all of them
+
+def on_platform(w, system): return Windows(Series(w.series.a, system), w.starts, w.stretch, w.squeeze)
+
 @linux
 @pytest.mark.parametrize('first', [True, False])
-def test_hints(first, saved, monkeypatch):
+def test_hints(first, saved):
     "Every page of the batch once, neighbours together, and no other"
     a = rng.normal(size=(50_000,16)).astype('f4')
     fn = saved(a if first else np.ascontiguousarray(a.T))
     X,y = windows(fn, 200, horizon=9, seq_first=first)
-    got = []
-    monkeypatch.setattr(os, 'posix_fadvise', lambda fd,o,n,what: got.append((o,o+n)))
-    r = X.row_reader()
-    got.clear() # opening gives advice too
-    r.engine.truth,r.engine.cached = False,lambda *args: False
-    r.hint(np.array([40_000,40_050,7,40_010]))
-    off,page = open_memmap(fn).offset,os.sysconf('SC_PAGESIZE')
+    cold,warm = Recording(False),Recording(True)
+    on_platform(X, cold).reader().epoch().announce(np.array([40_000,40_050,7,40_010]))
+    off,page,got = open_memmap(fn).offset,os.sysconf('SC_PAGESIZE'),cold.told
     touched = [[(off+s*64, off+(s+200)*64)] if first else [(off+(v*50_000+s)*4, off+(v*50_000+s+200)*4) for v in range(16)] for s in (40_000,40_050,7,40_010)]
     want = {p for w in touched for lo,hi in w for p in range(lo//page, (hi-1)//page+1)}
     pages = [p for lo,hi in got for p in range(lo//page, -(-hi//page))]
     assert sorted(pages)==sorted(want)
     assert len(got)<len(pages) if first else len(got)<=2*16
-    got.clear()
-    r.engine.cached = lambda *args: True
-    r.hint(np.array([3]))
-    assert not got
+    on_platform(X, warm).reader().epoch().announce(np.array([3]))
+    assert not warm.told
+
+@linux
+def test_epoch_of_a_series(saved):
+    "In memory it is only copied; what is not may be read in order, once pages have stayed"
+    X,y = windows(saved(np.tile(walk, (99,1))), 200, horizon=9)
+    rows = np.random.default_rng(0).permutation(len(X))
+    warm = on_platform(X, Recording(True)).reader().epoch(len(X), rows, rows[:64])
+    assert warm.only_copies and warm.share_in_memory==1 and warm.sweep_part is None and warm.way=='mapped'
+    reader = on_platform(X, Recording(False)).reader()
+    cold = reader.epoch(len(X), rows, rows[:64])
+    part = cold.sweep_part
+    assert not cold.only_copies and cold.share_in_memory==0
+    assert (part.reads,part.residency)==(cold,reader.bytes.residency) and 0<=part.first_byte and part.first_byte+part.n_bytes<=walk.nbytes*99
+    assert reader.epoch(len(X), np.sort(rows)[::9], np.arange(64)).sweep_part is None # these come in order
+    reader.bytes.residency.loses_pages = True
+    assert reader.epoch(len(X), rows, rows[:64]).sweep_part is None
+    ram = windows(walk, 20)[0].reader().epoch()
+    assert ram.only_copies and ram.way=='memory'
 
 def test_truncated(saved):
     fn = saved(np.tile(walk, (99,1)))
     items = itemify(*windows(fn, 20, horizon=3))
     items.batch([0])
-    if items._reader(0).engine.fd is None: pytest.skip('no mapping of our own here')
+    if items.reader(0).bytes.file is None: pytest.skip('no mapping of our own here')
     os.truncate(fn, 4096)
     with pytest.raises(OSError, match='truncated'): items.batch([0])
 
@@ -349,3 +375,29 @@ def test_splits_that_leak_are_told():
 
 def test_windows_as_one_argument():
     with pytest.raises(TypeError, match=r'from_memmap\(\*windows'): TSDataLoaders.from_memmap(windows(walk, 50, horizon=5))
+
+@pytest.mark.parametrize('args,kw,err,words', [
+    ((60,0),{},ValueError,'stride=0'), (('60',),{},ValueError,"window_len='60'"),
+    ((60,),dict(horizon=-61, get_x=0, get_y=1),ValueError,'its first is -59'),
+    ((60,),dict(horizon=0, get_x=[1,2], get_y=[2]),ValueError,r'variables \[2\] are seen and predicted'),
+    ((151,),dict(groups=[150]*2),ValueError,'any of 2 groups, the longest of 150 steps')])
+def test_bad_sizes(args, kw, err, words):
+    with pytest.raises(err, match=words): windows(walk, *args, **kw)
+
+def test_windows_as_an_array():
+    X,_ = windows(walk, 60, horizon=5)
+    for i in (236,[236]):
+        with pytest.raises(IndexError, match='236'): X[i]
+    with pytest.raises(IndexError, match='ascending order'): X[::-1]
+    assert len(X[5:5])==0
+    np.testing.assert_array_equal(X[range(3)][-1], X[2])
+    np.testing.assert_array_equal(itemify(X)[::-1][0][0], X[-1])
+    y = windows(np.arange(300), 5, horizon=1)[1]
+    assert y[3]==8 and y.shape==(295,)
+
+def test_what_a_split_refuses():
+    X,_ = windows(walk, 20, horizon=5, groups=[100,24,176])
+    for a,b in zip(X.split_by_group(.3, seed=1), X.split_by_group(.3, seed=1)): np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match='gap=-1'): X.split_by_time(gap=-1)
+    with pytest.raises(ValueError, match='nothing to train on'): X.split_by_group([0,2])
+    with pytest.raises(ValueError, match='between 0 and 1'): X.split_by_group(1.5)

@@ -5,43 +5,71 @@
 # %% auto #0
 __all__ = ['convert']
 
-# %% ../../nbs/73_cli.convert.ipynb #9e0f914e
+# %% ../../nbs/73_cli.convert.ipynb #87f6feb5
 import glob, importlib, os, sys
 from pathlib import Path
 from fastcore.script import call_parse
+from .messages import one_line
 from ..write import to_memmap
-from .info import one_line
 
-# %% ../../nbs/73_cli.convert.ipynb #4d7542ff
+# %% ../../nbs/73_cli.convert.ipynb #fa61c559
+def _arrays_in(group, path='', above=()):
+    "Path and array of each array in `group` of a store, and in the groups in it"
+    for name in group:
+        try: o = group[name]
+        except (KeyError,OSError): continue # a link to nothing
+        if hasattr(o, 'shape'): yield f'{path}{name}',o
+        elif hasattr(o, 'keys') and o not in (*above,group): # a link may lead back
+            yield from _arrays_in(o, f'{path}{name}/', (*above,group))
+
+# %% ../../nbs/73_cli.convert.ipynb #901c852d
 def _pick(store, fn, name):
-    "The array `name` in `store`, or the only one"
-    arrays = {}
-    def look(group, at='', above=()):
-        for k in group:
-            try: o = group[k]
-            except (KeyError,OSError): continue # a link to nothing
-            if hasattr(o, 'shape'): arrays[at+k] = o
-            elif hasattr(o, 'keys') and o not in above: look(o, f'{at}{k}/', (*above,o)) # a link may lead back
+    "The array `name` in `store`, which is file `fn`; without a name the only one"
+    arrays = dict(_arrays_in(store))
     name = name and name.strip('/')
-    look(store, above=(store,))
     if name is None and len(arrays)==1: return next(iter(arrays.values()))
-    if name not in arrays: raise ValueError(f"{fn} has {'no array ' + repr(name) if name else 'more than one array' if arrays else 'no array'}: name one of {list(arrays)} with --dataset")
-    return arrays[name]
+    if name in arrays: return arrays[name]
+    found = 'more than one array' if arrays else 'no array'
+    if name: found = f'no array {name!r}'
+    raise ValueError(f"{fn} has {found}: name one of {list(arrays)} with --dataset")
 
+# %% ../../nbs/73_cli.convert.ipynb #af76c0b2
+_libraries = {'.zarr':'zarr', '.h5':'h5py', '.hdf5':'h5py'}
+
+def _open_store(fn, library):
+    "The store, or array, in `fn`"
+    if not os.path.exists(fn): raise FileNotFoundError(f"No file {fn} (looked in {os.getcwd()}): check the path")
+    try: module = importlib.import_module(library)
+    except ImportError: raise ImportError(f"{fn} is read with {library}: `pip install {library}`") from None
+    return module.open(fn, mode='r') if library=='zarr' else module.File(fn)
+
+# %% ../../nbs/73_cli.convert.ipynb #996dc2d6
 def _open(fn, name):
-    "What `to_memmap` can read of file, or store, `fn`"
-    kind = Path(fn).suffix.lower()
-    if kind not in ('.zarr','.h5','.hdf5'):
+    "What `to_memmap` can read of file `fn`: the array `name` in a store, else the path itself"
+    library = _libraries.get(Path(fn).suffix.lower())
+    if library is None:
         if name: raise ValueError(f"{fn} has no datasets: leave out --dataset")
         return fn
-    if not os.path.exists(fn): raise FileNotFoundError(f"No file {fn} (looked in {os.getcwd()}): check the path")
-    lib = 'zarr' if kind=='.zarr' else 'h5py'
-    try: m = importlib.import_module(lib)
-    except ImportError: raise ImportError(f"{fn} is read with {lib}: `pip install {lib}`") from None
-    store = m.open(fn, mode='r') if lib=='zarr' else m.File(fn)
+    store = _open_store(fn, library)
     return store if hasattr(store, 'shape') else _pick(store, fn, name)
 
+# %% ../../nbs/73_cli.convert.ipynb #9eb3a112
+def _matching(src, dst):
+    "Files that `src` stands for, in the order of their names; `dst` may not be among several"
+    if not glob.has_magic(src) or os.path.exists(src): return [src]
+    files = sorted(glob.glob(src))
+    if not files: raise FileNotFoundError(f"No file matches {src} (looked in {os.getcwd()}): check the pattern")
+    if len(files)>1 and os.path.realpath(dst) in map(os.path.realpath, files):
+        raise ValueError(f"{dst} matches {src} itself, and would become a part of what it is made of: "
+                         "give it another name, or another folder")
+    return files
+
 # %% ../../nbs/73_cli.convert.ipynb #fe163564
+def _columns(names):
+    "Names of columns as a list"
+    return names.split(',') if names else None
+
+# %% ../../nbs/73_cli.convert.ipynb #30ebb1e2
 @call_parse
 def convert(
     src:str, # .npy, .csv, .parquet, .zarr or .h5 file; or several, as a pattern in quotes: 'part*.npy'
@@ -59,16 +87,15 @@ def convert(
     sort:str=None, # Of a table: columns that put the rows of a sample in order, commas between
 ):
     "Write a .npy file that can be mapped from a .npy, .csv, .parquet, .zarr or .h5 file"
-    def columns(s): return s.split(',') if s else None
-    table = dict(y_fn=y, target_col=columns(target), data_cols=columns(data), sample_col=sample, feat_col=feat, steps_in_rows=steps, sort_by=columns(sort))
+    table = dict(y_fn=y, target_col=_columns(target), data_cols=_columns(data), sample_col=sample,
+                 feat_col=feat, steps_in_rows=steps, sort_by=_columns(sort))
+    table = {k:v for k,v in table.items() if v}
     shown = sys.stdout.isatty() # into a file or a pipe: no bar
     try:
-        files = sorted(glob.glob(src)) if glob.has_magic(src) and not os.path.exists(src) else [src]
-        if not files: raise FileNotFoundError(f"No file matches {src} (looked in {os.getcwd()}): check the pattern")
-        if len(files)>1 and any(os.path.realpath(f)==os.path.realpath(dst) for f in files): raise ValueError(f"{dst} matches {src} itself, and would become a part of what it is made of: give it another name, or another folder")
-        what = [_open(f, dataset) for f in files]
-        made = to_memmap(what[0] if len(what)==1 else what, dst, dtype, rows, overwrite, shown, **{k:v for k,v in table.items() if v})
+        opened = [_open(fn, dataset) for fn in _matching(src, dst)]
+        made = to_memmap(opened[0] if len(opened)==1 else opened, dst, dtype, rows, overwrite, shown, **table)
     except KeyboardInterrupt: sys.exit('\ninterrupted: nothing was written')
     except (ValueError,TypeError,OSError,ImportError) as e: sys.exit(f'memmap_ts_convert: {one_line(e)}')
-    if shown: print()
-    for fn,a in zip((dst,y), made if y else (made,)): print(f"{os.path.basename(fn)}  {a.shape}  {a.dtype}  {a.nbytes/1e6:,.1f} MB")
+    if shown: print() # after the bar
+    for fn,a in zip((dst,y), made if y else (made,)):
+        print(f"{os.path.basename(fn)}  {a.shape}  {a.dtype}  {a.nbytes/1e6:,.1f} MB")

@@ -1,0 +1,53 @@
+"What a user says of rows and of X, read"
+import numpy as np, pytest, torch
+from fastai.torch_core import set_seed
+from memmap_ts.all import *
+from memmap_ts.data.select import Select
+from memmap_ts.data.splits import check_splits, random_splits
+from memmap_ts.epoch.datasets import Inputs, as_series
+
+@pytest.mark.parametrize('splits', [([0,1],[1,2]), ([],[1]), ([0],[]), ([0,9],[1]),
+    ([True,False],[2]), [[[0],[1]],[[1],[0]]], 3, 'ab', {1,2}])
+def test_refused(splits):
+    with pytest.raises((ValueError,IndexError,TypeError), match='splits'): check_splits(splits, 5)
+
+@pytest.mark.parametrize('splits,want', [
+    (([0,1,2],[3,4]),[[0,1,2],[3,4]]), (([True,True,False],[False,False,True]),[[0,1],[2]]),
+    ((slice(3),slice(3,None)),[[0,1,2],[3,4]]),
+    ([0,1],[[0,1],[]]), (slice(2),[[0,1],[]]), (([0,1],None),[[0,1],[]]), (([0,-1],[2]),[[0,4],[2]])])
+def test_read(splits, want):
+    assert [list(o) for o in check_splits(splits, 3 if want==[[0,1],[2]] else 5)]==want
+
+def test_little_room():
+    a,b,c = check_splits((slice(10),range(20,30),[40,50]), 100)
+    assert isinstance(a, range) and isinstance(b, range) and c.dtype.itemsize==1
+
+def test_random():
+    a,b = random_splits(10, .3, 0)
+    assert (len(a),len(b))==(7,3) and sorted([*a,*b])==list(range(10))
+    assert random_splits(10, .3, 0)[1].tolist()==b.tolist()
+    for o in (a,b): assert o.tolist()==sorted(o)
+    set_seed(3); one = random_splits(50)
+    set_seed(3); two = random_splits(50)
+    assert one[1].tolist()==two[1].tolist()
+    for pct in (1,-.1):
+        with pytest.raises(ValueError, match='less than 1'): random_splits(10, pct)
+
+X = np.random.default_rng(0).normal(size=(20,3,8)).astype('f4')
+
+def test_inputs(saved):
+    fn = saved(X)
+    one = as_series(open_memmap(fn)[:,0])
+    assert as_series(fn).shape==(20,3,8) and on_disk(one) and one.shape==(20,1,8)
+    assert [o.shape for o in Inputs((fn, X[:,0], X[:,0,0]>0)).arrays]==[(20,3,8),(20,8),(20,1)]
+    k,rows,sel = Inputs(X, None, slice(1,3), [4,2]).series()
+    assert k==0 and (sel.encodes(rows[7])==X[7,1:3][:,[4,2]]).all() and isinstance(sel, Select)
+    assert Inputs((X[:,0],X)).series()[0]==1 and Inputs(X).series()[2] is None
+
+@pytest.mark.parametrize('args,item_tfms,words', [
+    ((X,'float32'),None,None), ((X,),None,None), ((X,torch.float64),None,None), ((X,'int8'),None,"dtype='int8'"),
+    ((X,),abs,'item_tfms'), ((X,None,None,None,[abs]),None,'a transform of X'), (((X,X),),None,'being one of several'),
+    ((X[...,None],),None,'4 dimensions')])
+def test_what_changes_the_rows(args, item_tfms, words):
+    changed = Inputs(*args).changed(0, item_tfms)
+    assert changed is None if words is None else words in changed
