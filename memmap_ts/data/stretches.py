@@ -12,7 +12,7 @@ import torch
 from ..store import address
 from ..io.reads import Reads
 from ..io.residency import MOSTLY, PAGE
-from ..io.sweep import FileRange, worth_in_order
+from ..io.sweep import range_in_order
 from .series import Series, Stretch
 
 # %% ../../nbs/21_data.stretches.ipynb #9f4bab50
@@ -104,11 +104,8 @@ class StretchReader:
 
     def _part(self, reads, n_rows, sample, first_batch):
         "What of the file is quicker read in order, if anything is."
-        residency = self.bytes.residency
-        if residency.loses_pages: return None
         sample,batch = self.offsets(sample),self.offsets(first_batch)
-        found = worth_in_order(n_rows, sample, batch, self.piece_bytes, self.piece_offsets)
-        return found and FileRange(reads, residency, *found)
+        return range_in_order(reads, self.bytes.residency, n_rows, sample, batch, self.piece_bytes, self.piece_offsets)
 
 # %% ../../nbs/21_data.stretches.ipynb #93d30321
 def _words(view):

@@ -8,6 +8,7 @@ __all__ = ['PHASES', 'ArrayStats', 'device_bytes', 'EpochClock', 'EpochStats']
 # %% ../../nbs/38_epoch.stats.ipynb #7bf8092c
 from collections import namedtuple
 from time import perf_counter
+from ..io.residency import MOSTLY
 
 # %% ../../nbs/38_epoch.stats.ipynb #91ca4ea5
 def device_bytes():
@@ -78,7 +79,7 @@ def _reason(phase, arrays, workers):
     "What the sentence of advice is about"
     if phase!='data': return phase
     if workers: return 'workers'
-    cold = [a for a in arrays if a.share_in_memory<.9]
+    cold = [a for a in arrays if a.share_in_memory<MOSTLY]
     if any(a.way=='direct' for a in cold): return 'direct'
     if cold: return 'disk'
     return 'computed' if any(a.way=='computed' for a in arrays) else 'memory'

@@ -15,7 +15,7 @@ from .readahead import ReadAhead
 from .reads import CachedReads, MappedReads, MemoryReads, Reads
 from .residency import MOSTLY, Residency
 from .rows import RowCopier
-from .sweep import FileRange, worth_in_order
+from .sweep import range_in_order
 from .system import system
 
 # %% ../../nbs/13_io.reader.ipynb #37d30a40
@@ -93,7 +93,5 @@ class RowReader:
 
     def _part(self, reads, n_rows, sample, first_batch):
         "What of the file is quicker read in order, if anything is."
-        if self.residency.loses_pages: return None
         sample,batch = (o.astype('int64')*self.row_bytes for o in (sample, first_batch))
-        found = worth_in_order(min(n_rows, self.n_rows), sample, batch, self.row_bytes)
-        return found and FileRange(reads, self.residency, *found)
+        return range_in_order(reads, self.residency, min(n_rows, self.n_rows), sample, batch, self.row_bytes)
