@@ -206,12 +206,12 @@ def lines(mods):
 def notebooks(folder):
     "Notebooks have numbers of their own, are called like their module, and a folder's first one has a design note"
     numbered = sorted(p for p in folder.glob('*.ipynb') if p.stem!='index')
-    numbers,seen = Counter(p.name[:2] for p in numbered),set()
+    numbers,seen = Counter(p.name[:3] for p in numbered),set()
     for p in numbered:
         number,_,name = p.stem.partition('_')
         sources = [''.join(c['source']) for c in json.loads(p.read_text(encoding='utf-8'))['cells']]
         exports = re.search(r'^#\| *default_exp +(\S+)', '\n'.join(sources), flags=re.M)
-        if not re.fullmatch(r'\d\d', number): yield p,1,f'{p.name} does not begin with two digits and _'
+        if not re.fullmatch(r'\d{3}', number): yield p,1,f'{p.name} does not begin with three digits and _'
         if numbers[number]>1: yield p,1,f'{p.name} shares its number with another notebook'
         if exports and exports[1]!=name: yield p,1,f'{p.name} exports {exports[1]}, not {name}'
         room = name.split('.')[0]
@@ -292,10 +292,10 @@ def test_rule_finds_notebooks_that_break_it(tmp_path):
     def save(name, *sources):
         cells = [{'source':[s]} for s in sources]
         (tmp_path/f'{name}.ipynb').write_text(json.dumps({'cells':cells}))
-    save('10_io.rows', '#| default_exp io.rows', f'Words\n\n{NOTE}\n')
-    save('11_io.file', '#| default_exp io.file')
+    save('100_io.rows', '#| default_exp io.rows', f'Words\n\n{NOTE}\n')
+    save('105_io.file', '#| default_exp io.file')
     assert not [*notebooks(tmp_path)]
-    save('11_data.kind', '#| default_exp data.kinds')
+    save('105_data.kind', '#| default_exp data.kinds')
     said = ' '.join(fault for _,_,fault in notebooks(tmp_path))
     assert 'shares its number' in said and 'exports data.kinds' in said and 'has no design note' in said
 
