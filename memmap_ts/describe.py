@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 from .store import mapped_root
 from .io.reader import RowReader
+from .data.select import hint_if_transposed
 from .data.source import as_array, as_source
 from .items import itemify
 
@@ -173,6 +174,7 @@ def describe(
     if y is not None and len(y)!=len(X):
         raise ValueError(f"X has {len(X):,} rows and y {len(y):,}: each sample needs a row of each")
     facts = [facts_of(a) for a in (X,y) if a is not None]
+    if isinstance(X, np.ndarray) and (hint := hint_if_transposed(X.shape)): facts[0]['note'] = hint
     if X.ndim not in (2,3) or not prod(X.shape) or X.dtype.kind not in 'biuf': return Description(facts, None)
     rng = np.random.default_rng(seed)
     fig,odd = _plot(X, _rows_to_plot(X, y if class_counts(y) else None, n, rng), rng)

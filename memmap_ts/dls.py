@@ -8,41 +8,24 @@ __all__ = ['TSDataLoaders']
 # %% ../nbs/396_dls.ipynb #73c0e142
 import inspect, warnings
 from fastcore.basics import patch
-from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.transforms import ItemGetter
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data import core as tsai
-from .items import Items, itemify
+from .items import Items
 from .windows import Windows
 from .data import show # noqa: F401 (adds what shows time series to fastai's functions)
 from .data.splits import check_splits, random_splits
 from .data.target import as_targets
-from .epoch.classes import sampling_weights
+from .epoch.classes import class_labels, sampling_weights
 from .epoch.datasets import Inputs, make_datasets, target_block
+from .epoch.missing import MissingValues
 from .epoch.sampling import RandomRows, WeightedRows
-from .epoch.shapes import new_items
+from .epoch.shapes import items_of_samples, new_items
 from .load import MemmapDL
-from .epoch.arguments import DL_ARGS, check_known
+from .epoch.arguments import DL_ARGS, batch_sizes, check_known, split_tfms
 from .summary.scale import fit_tfms
-
-# %% ../nbs/396_dls.ipynb #58a00002
-def _split_tfms(tfms):
-    "Transforms of X, and of y (None if nothing is said of y)"
-    if tfms is None: return [],None
-    if not isinstance(tfms, (list,tuple,L)):
-        raise TypeError(f"tfms={tfms!r}: pass [transforms of X, transforms of y]; transforms of a batch, such as "
-                        "TSStandardize, go to batch_tfms")
-    of_x,of_y = [*tfms,None,None][:2]
-    return list(L(of_x)),L(of_y)
-
-def _sizes(bs, val_bs, n):
-    "Size of batch of each of `n` sets"
-    if not isinstance(bs, (list,tuple)): return [bs]+[bs if val_bs is None else val_bs]*(n-1)
-    if val_bs is not None or len(bs)!=n:
-        raise ValueError(f"bs={bs!r}, val_bs={val_bs!r} for {n} sets: pass one number to each, or as bs a list of {n}")
-    return bs
 
 # %% ../nbs/396_dls.ipynb #58a00004
 _most_windows = 2**22 # to look at before training: a moment, 100 MB
@@ -63,14 +46,14 @@ def _as_splits(splits, items, windows, valid_pct, seed):
     return res
 
 # %% ../nbs/396_dls.ipynb #58a00006
-def _sampler(sampler, weights, partial_n, shuffle, y, rows, n):
+def _sampler(sampler, weights, partial_n, shuffle, labels, rows, n):
     "What decides which of the training `rows` an epoch has; None for all of them. `n`: rows of X"
     if weights is None and partial_n is None: return sampler
     if sampler is not None:
         raise ValueError("a sampler says itself which rows come, and how many: leave out weights and partial_n")
     if not shuffle: raise ValueError("weights and partial_n draw rows at random: leave out shuffle=False")
     if weights is None: return RandomRows(len(rows), partial_n)
-    return WeightedRows(sampling_weights(weights, y, rows, n), partial_n)
+    return WeightedRows(sampling_weights(weights, labels, rows, n), partial_n)
 
 # arguments of `MemmapDL` that the factory gives
 _set_here = {'dataset','after_item','before_batch','after_batch','do_setup','indexed','verbose'}
@@ -114,23 +97,26 @@ class TSDataLoaders(tsai.TSDataLoaders):
     ):
         "Loaders from arrays; nothing of `X` is loaded"
         _check_arguments(cls, X, y, kwargs)
-        x_tfms,y_tfms = _split_tfms(tfms)
+        x_tfms,y_tfms = split_tfms(tfms)
         inputs,y = Inputs(X, dtype, sel_vars, sel_steps, x_tfms),as_targets(y)
         items = inputs.itemify(y)
         splits = _as_splits(splits, items, inputs.windows, valid_pct, seed)
-        sizes = _sizes(bs, val_bs, len(splits))
+        sizes,missing = batch_sizes(bs, val_bs, len(splits)),MissingValues()
         pipelines,blocks = [inputs.pipeline()],[TransformBlock(dl_type=MemmapDL)]
         if y is not None:
             blocks.append(target_block(y, splits, y_tfms, y_block))
             pipelines.append([ItemGetter(len(inputs.arrays)), *blocks[1].type_tfms])
-        batch_tfms = fit_tfms(batch_tfms, *inputs.rows_to_fit(splits[0], item_tfms))
+        batch_tfms = fit_tfms(batch_tfms, *inputs.rows_to_fit(splits[0], item_tfms), on_nans=missing.counted)
         merged = DataBlock(blocks, item_tfms=item_tfms, batch_tfms=batch_tfms)
         datasets = make_datasets(items, pipelines, splits, merged.dl_type, cls)
-        sampler = _sampler(sampler, weights, partial_n, shuffle, y, splits[0], len(items))
+        sampler = _sampler(sampler, weights, partial_n, shuffle, class_labels(y, blocks[1:]), splits[0], len(items))
         each = [{'sampler':sampler}, *({'bs':o} for o in sizes[1:])]
         kwargs = {**merged.dls_kwargs, 'bs':sizes[0], 'shuffle':shuffle, 'drop_last':drop_last, 'seed':seed, **kwargs}
-        return datasets.dataloaders(path=path, device=device, dl_kwargs=each, after_item=merged.item_tfms,
-                                    after_batch=merged.batch_tfms, **kwargs)
+        res = datasets.dataloaders(path=path, device=device, dl_kwargs=each, after_item=merged.item_tfms,
+                                   after_batch=merged.batch_tfms, **kwargs)
+        missing.tell()
+        for dl in res.loaders: dl.missing = MissingValues(missing)
+        return res
 
     @classmethod
     def from_files(cls,
@@ -176,7 +162,7 @@ def _X_y(o, n):
 def _as_new_items(o, dl):
     "`Items` of what `test_dl` got, for loader `dl`"
     if isinstance(o, Items): return o
-    if isinstance(o, list): return itemify(*map(list, zip(*o))) if isinstance(o[0], tuple) else itemify(o)
+    if isinstance(o, list): return items_of_samples(o, dl.shapes.rows)
     X,y = _X_y(o, dl.shapes.n_inputs)
     return new_items(X, as_targets(y), dl.shapes.rows)
 

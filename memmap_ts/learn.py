@@ -13,7 +13,7 @@ from fastai.callback.core import Callback
 from fastai.torch_core import flatten_check
 from fastcore.basics import getcallable
 from .learning.chart import importance_plot, importance_table, save_table, sort_table
-from .learning.results import check_same_model, result_kinds, results
+from .learning.results import is_same_run, not_the_same_run, result_kinds, results
 from .learning.score import key_metric, measure, samples, series_shape
 from .learning.spoil import Spoiler, check_method
 from .store import open_memmap
@@ -74,6 +74,8 @@ def feature_importance(
 # %% ../nbs/690_learn.ipynb #80fcbb8a
 def _step_parts(n, n_steps):
     "Groups of `n_steps` of `n` steps, and their names; the first may be smaller"
+    if not isinstance(n_steps, (int,np.integer)) or n_steps<1:
+        raise ValueError(f"n_steps={n_steps!r}: a number of steps to take together is needed, at least 1")
     parts = [list(range(max(0, end-n_steps), end)) for end in range(n, 0, -n_steps)][::-1]
     return parts,[str(p[0]) if n_steps==1 else f'{p[0]} to {p[-1]}' for p in parts]
 
@@ -122,6 +124,9 @@ class _Count(Callback):
         self.counts += torch.bincount(targ*self.n+pred, minlength=self.n**2).cpu()
 
 # %% ../nbs/690_learn.ipynb #a7573471
+_nothing_to_interpret = ("there are no samples to interpret: is there no validation set? Pass ds_idx=0 for those of "
+                         "training, or a loader: dl=learn.dls.test_dl((X, y), with_labels=True)")
+
 class ClassificationInterpretation(interpret.ClassificationInterpretation):
     "fastai's class of that name, with a confusion matrix that is counted batch by batch"
     @classmethod
@@ -133,6 +138,7 @@ class ClassificationInterpretation(interpret.ClassificationInterpretation):
     ):
         "Losses and confusion matrix of all samples, in one pass"
         if dl is None: dl = learn.dls[ds_idx].new(shuffle=False, drop_last=False)
+        if not dl.n: raise ValueError(_nothing_to_interpret)
         activation = act or getcallable(learn.loss_func, 'activation')
         decodes = getcallable(learn.loss_func, 'decodes')
         count = _Count(len(dl.vocab), lambda p: decodes(activation(p)))
@@ -164,7 +170,7 @@ def _paths_of(fn):
 def preds_to_memmap(
     learn, # Trained `Learner`, whose `dls` are from this package
     X, # Samples: array, path or `Items`, a tuple for several inputs
-    fn, # Path of the `.npy` file to make; or a dict of paths, for 'preds', 'inputs' (as the model gets them), 'decoded'
+    fn, # Path of the `.npy` file to make; or a dict of them: 'preds', 'inputs' (as the model gets them), 'decoded'
     bs:int=None, # Size of batch, default that of validation
     dtype=None, # Of the file, default that of the predictions; of several, a dict
     act=None, # Activation of the predictions, default that of the loss
@@ -177,10 +183,10 @@ def preds_to_memmap(
     dl = learn.dls.valid.new_dl(X, bs=bs or learn.dls.valid.bs)
     act = act or getcallable(learn.loss_func, 'activation')
     with MemmapWriter(fns, dtypes, overwrite=overwrite, resume=True) as w:
-        if w.rows>dl.n:
-            raise ValueError(f"{w.rows:,} predictions of an earlier run for {dl.n:,} samples: "
-                             "it was about another X, so choose another name")
-        if w.rows: check_same_model(w, learn, dl, act)
+        if w.finished: w.group.check_names(overwrite, resume=True, n_rows=0) # by which model, nobody knows
+        if w.rows and not is_same_run(w, learn, dl, act):
+            if not overwrite: raise ValueError(not_the_same_run(w))
+            w.begin_anew()
         if w.rows<dl.n:
             rest = dl.new_dl(dl.dataset.tls[0].items[w.rows:], bs=dl.bs)
             for chunks in results(learn, bar(rest, show=progress), act, list(fns)): w.append(**chunks)

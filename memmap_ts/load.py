@@ -12,6 +12,7 @@ from fastcore.basics import first, merge, patch
 from fastcore.foundation import L
 from fastcore.meta import delegates
 from fastai.data.core import TfmdDL, Datasets
+from .io.identity import Watch
 from .items import Items
 from .data.transforms import for_batches
 from .epoch.arguments import as_datasets, check_arguments, share_row_numbers, without_splits
@@ -19,8 +20,10 @@ from .epoch.batches import BatchMaker
 from .epoch.buffers import Buffers
 from .epoch.classes import ClassesMixin
 from .epoch.device import on_cuda
-from .epoch.order import EpochOrder
-from .epoch.shapes import HasShapes, new_items
+from .epoch.missing import MissingValues
+from .epoch.positions import EpochBatches
+from .epoch.shapes import HasShapes, ShowsSeries, new_items
+from .epoch.state import HasState
 from .epoch.stats import EpochClock
 from .epoch.transforms import BatchPipeline
 
@@ -29,6 +32,7 @@ def _epoch_here(dl):
     "The batches of an epoch of loader `dl`, made in this process"
     dl.randomize()
     dl.before_iter()
+    progress,n_expected = dl.present,dl.batches_left()
     batches = epoch = dl.create_batches(dl.in_batches(dl.get_idxs()))
     torch.empty((), dtype=torch.int64).random_() # PyTorch's loaders draw a seed for workers: dropout is the same then
     clock = getattr(epoch, 'clock', None) or EpochClock()
@@ -43,64 +47,90 @@ def _epoch_here(dl):
                 b = dl.on_device(b, collate and collate.dtypes)
                 clock.lap('copy')
             b = transforms(b)
+            if not dl.missing.done: dl.look_for_nans(b)
             clock.n_batches += 1
+            progress.n_done += dl.bs
             yield b
             clock.lap('model')
+        if dl.present is progress: dl.present = None # it has ended
+        dl.missing.done = True # every sample has been looked at
     finally:
         batches.close()
-        dl.last_epoch = clock.stats(len(dl), epoch)
+        dl.last_epoch = clock.stats(n_expected, epoch)
     dl.after_iter()
 
 # %% ../nbs/390_load.ipynb #2bf3b1da
 def _epoch_of_workers(dl):
     "The batches of an epoch of loader `dl`, made in its worker processes: fastai's loop"
-    clock = EpochClock()
+    clock,watch = EpochClock(),Watch([] if dl.changing else [dl.plan]) # workers open the files anew in each epoch
+    progress,n_expected = None,len(dl)
     try:
         for b in TfmdDL.__iter__(dl):
             clock.lap('data')
+            if not dl.missing.done: dl.look_for_nans(b)
             clock.n_batches += 1
+            if progress is None: progress,n_expected = dl.present,dl.batches_left() # begun by fastai's loop
+            progress.n_done += dl.bs
             yield b
             clock.lap('model')
+        if dl.present is progress: dl.present = None # it has ended
+        dl.missing.done = True # every sample has been looked at
+        watch.look()
     finally:
         dl.__dict__.pop('_DataLoader__idxs', None) # which fastai leaves behind
-        dl.last_epoch = clock.stats(len(dl), None, dl.fake_l.num_workers)
+        dl.last_epoch = clock.stats(n_expected, None, dl.fake_l.num_workers)
 
 # %% ../nbs/390_load.ipynb #9c159b0a
-class MemmapDL(BatchMaker, EpochOrder, HasShapes, ClassesMixin, TfmdDL):
+class MemmapDL(BatchMaker, EpochBatches, HasState, HasShapes, ShowsSeries, ClassesMixin, TfmdDL):
     "`TfmdDL` that reads all rows of a batch at once, from disk or from RAM"
-    last_epoch,_plan,device_cache,_shapes = None,None,None,None
+    last_epoch,_plan,device_cache,_shapes,changing = None,None,None,None,False
     @delegates(TfmdDL.__init__)
     def __init__(self,
         dataset, # `Datasets` over `Items`, or `Items`
         bs:int=64, # Size of batch
         shuffle:bool=False, # Whether to shuffle data
         num_workers:int=0, # Worker processes; 0, no process but this one, is the fast way
-        seed:int=None, # Makes the order of the epochs repeatable; by default it follows `set_seed`
+        seed:int=None, # Of the order of the epochs; by default one is drawn, which follows `set_seed`
         prefetch:int=2, # Batches that are made ahead, in a thread; 0: no thread
         sampler=None, # Positions of an epoch: a list, a PyTorch `Sampler`, or a function of a NumPy random generator
         cache:str=None, # 'device': load all samples onto the device at the first batch, and take the batches there
         verbose:bool=False, # Whether to print verbose logs
         do_setup:bool=True, # Whether to run `setup()` for batch transform(s)
+        changing:bool=False, # May somebody write to the files meanwhile? Else that is an error
         **kwargs
     ):
         values = dict(bs=bs, num_workers=num_workers, prefetch=prefetch, sampler=sampler, cache=cache)
         kwargs = check_arguments(kwargs, type(self).__name__, do_setup, **values)
         dataset = for_batches(as_datasets(dataset))
         share_row_numbers(dataset)
-        self.seed,self.prefetch,self.sampler,self.cache = seed,prefetch,sampler,cache
-        self.buffers = Buffers(prefetch+3)
+        self.prefetch,self.sampler,self.cache,self.changing = prefetch,sampler,cache,changing
+        self.buffers,self.missing = Buffers(prefetch+3),MissingValues()
+        self.has_own_seed = seed is not None # else loaders made from this one draw their own
+        if self.has_own_seed: self.seed = int(seed)
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, verbose=verbose, do_setup=do_setup,
                          **kwargs)
-        if seed is not None: self.rng = random.Random(int(seed))
+        if self.has_own_seed: self.rng = random.Random(self.seed)
 
     def __iter__(self): return (_epoch_of_workers if self.fake_l.num_workers else _epoch_here)(self)
+
+    def __repr__(self):
+        random = self.shuffle or self.sampler is not None
+        order = f'seed={self.seed}, next epoch {self.epoch}' if random else 'in order'
+        return f"{type(self).__name__}: {self.n_epoch:,} of {self.n:,} samples an epoch, bs={self.bs}, {order}"
+
+    def look_for_nans(self,
+        b, # Batch, after its transforms
+    ):
+        "Tell of NaNs among the inputs of a batch of the first epoch, of samples with targets"
+        if len(self.dataset.tls)>self.n_inp: self.missing.look(b[:self.n_inp])
+        else: self.missing.done = True # predictions are as good as what they are made of
 
     def one_batch(self):
         "The first batch of an epoch; no thread reads the next ones"
         if not len(self): raise ValueError('This DataLoader does not contain any batches')
-        self.randomize()
+        TfmdDL.randomize(self) # and no epoch begins
         self.before_iter()
-        b = (self.cached_batch if self.cache else self.do_batch)(first(self.in_batches(self.get_idxs())))
+        b = (self.cached_batch if self.cache else self.do_batch)(first(self.in_batches(self.order_to_look_at())))
         return self.after_batch(self.on_device(b))
 
     @delegates(TfmdDL.new)
@@ -113,6 +143,7 @@ class MemmapDL(BatchMaker, EpochOrder, HasShapes, ClassesMixin, TfmdDL):
         if cls is None or issubclass(cls, MemmapDL): kwargs = self._kept(dataset, kwargs)
         res = TfmdDL.new(self, dataset, cls, **kwargs)
         res._shapes = self.shapes
+        res.missing = self.missing if res.dataset is self.dataset else MissingValues(self.missing)
         if self._fits_cache(res, kwargs): res.device_cache = self.device_cache
         return res
 
@@ -121,8 +152,9 @@ class MemmapDL(BatchMaker, EpochOrder, HasShapes, ClassesMixin, TfmdDL):
         if 'shuffled' in kwargs: kwargs['shuffle'] = kwargs.pop('shuffled') # what fastai's `tta` means
         every_sample = kwargs.get('shuffle') is False # once, as `get_preds` asks for them
         same = (dataset is None or dataset is self.dataset) and not every_sample
-        kept = dict(seed=self.seed, prefetch=self.prefetch, cache=None if kwargs.get('num_workers') else self.cache,
-                    sampler=self.sampler if same else None)
+        seed = self.seed if self.has_own_seed else None
+        kept = dict(seed=seed, prefetch=self.prefetch, changing=self.changing,
+                    cache=None if kwargs.get('num_workers') else self.cache, sampler=self.sampler if same else None)
         return merge(kept, kwargs)
 
     def _fits_cache(self, dl, kwargs):
@@ -135,12 +167,14 @@ class MemmapDL(BatchMaker, EpochOrder, HasShapes, ClassesMixin, TfmdDL):
         "What is pickled: not the row numbers of every split, which fastai keeps with each of them"
         ds = without_splits(self.dataset)
         ds.tls = L([without_splits(tl) for tl in ds.tls], use_list=True)
-        res = self.__dict__|dict(dataset=ds, device_cache=None, _plan=None, last_epoch=None)
+        res = self.__dict__|dict(dataset=ds, device_cache=None, _plan=None, _known=None, last_epoch=None)
         if '__stored_args__' in res: # a second reference, that `store_attr` of fastcore 1 keeps
             res['__stored_args__'] = res['__stored_args__']|dict(dataset=ds)
         return res
 
 # %% ../nbs/390_load.ipynb #15cbfd97
+_y_twice = "X is `Items`, so its targets are among them: itemify(X, y), and no y beside"
+
 @patch
 def new_dl(self:MemmapDL,
     X, # Array, path or `Items` of new samples; a tuple for several inputs
@@ -149,6 +183,7 @@ def new_dl(self:MemmapDL,
     **kwargs # Other arguments of `MemmapDL`
 ):
     "A loader of new samples, unshuffled, with the transforms of this one"
+    if isinstance(X, Items) and y is not None: raise ValueError(_y_twice)
     items,ds = X if isinstance(X, Items) else new_items(X, y, self.shapes.rows),self.dataset
     tls = ds.tls if len(items.arrays)>self.shapes.n_inputs else ds.tls[:ds.n_inp]
     kwargs = merge(dict(shuffle=False, drop_last=False, cache=None), kwargs)

@@ -11,7 +11,8 @@ from fastcore.basics import patch
 from .store import on_disk
 from .io.rows import as_idxs
 from .data.source import Source
-from .data.series import Series, Stretch, as_steps
+from .data.horizon import as_horizon, as_variables, check_horizon
+from .data.series import Series, Stretch, as_steps, is_frame
 from .data.starts import Starts, draw_groups, find_groups, n_overlapping
 from .data.stretches import StretchReader
 
@@ -35,7 +36,7 @@ class Windows(Source):
         i:int, # Number of the window
     ): # A view of the series (vars, steps); a value if there is one only
         step = int(self.starts.at(i))
-        return self.stretch.pick(self._every[step:step+1]).reshape(self.row_shape)[()]
+        return self.stretch.pick(self.series.checked(self._every)[step:step+1]).reshape(self.row_shape)[()]
 
     def part(self,
         rows:range, # Numbers of windows, ascending
@@ -64,34 +65,6 @@ class Windows(Source):
         n_steps,n_vars = self.series.a.shape
         return f"Windows{self.shape} of {self.dtype}, of a series of {n_steps:,} steps and {n_vars} variable(s)"
 
-# %% ../nbs/295_windows.ipynb #3e2f63f0
-def _columns(sel, n, what):
-    "Numbers of the variables `sel` names: a number, a list or a slice, None for all."
-    if sel is None: return np.arange(n)
-    return as_idxs([sel] if isinstance(sel, (int,np.integer)) else sel, n, what, 'variable')
-
-def _horizon(horizon):
-    "The steps to predict, counted from the last of the window."
-    if not isinstance(horizon, (int,np.integer)): return np.asarray(list(horizon), int)
-    if horizon>0: return np.arange(1, horizon+1)
-    return np.arange(horizon+1, 1) if horizon<0 else np.array([0])
-
-# %% ../nbs/295_windows.ipynb #5892b110
-def _check_horizon(steps, window_len, seen, predicted):
-    "Error for steps that are not there, or that the model sees."
-    if not len(steps) or steps.min()<=-window_len: raise ValueError(_not_in_window(steps, window_len))
-    both = np.intersect1d(seen, predicted)
-    if steps.min()<=0 and len(both): raise ValueError(_seen_and_predicted(both, steps))
-
-def _not_in_window(steps, window_len):
-    return (f"horizon: steps {steps.tolist()} for windows of {window_len}: the last step of a window is 0, "
-            f"its first is {1-window_len}")
-
-def _seen_and_predicted(vars, steps):
-    return (f"variables {vars.tolist()} are seen and predicted at the same steps "
-            f"(horizon {steps.min()} is in the window): choose other variables in get_x and get_y, "
-            "or a horizon of at least 1")
-
 # %% ../nbs/295_windows.ipynb #e4171a01
 def _too_short(a, window_len, start, starts, seq_first):
     "What to say if there is not a single window."
@@ -114,8 +87,8 @@ def windows(
     window_len:int, # Steps in a window
     stride:int=1, # Steps from the start of one window to that of the next; None: `window_len`, no overlap
     horizon:int|list=0, # To predict: the next n; a list, 1 being the first after the window; 0: none; -n: its last n
-    get_x=None, # Variables that the model sees: a number, a list or a slice; default all
-    get_y=None, # Variables to predict; default all, [] none
+    get_x=None, # Variables that the model sees: numbers or a slice, of a DataFrame also names; default all
+    get_y=None, # Variables to predict, said in the same way; default all, [] none
     groups=None, # Of several series, one after another: an id for each step, or the lengths; no window is in two
     start:int=0, # First step that is used (of each group)
     seq_first:bool=True, # False: `series` has shape (vars, steps)
@@ -125,9 +98,11 @@ def windows(
     stride = window_len if stride is None else stride
     for name,n,least in (('window_len',window_len,1), ('stride',stride,1), ('start',start,0)):
         _check_steps(name, n, least)
-    seen,steps = _columns(get_x, a.shape[1], 'get_x: variable'),_horizon(horizon)
-    predicted = _columns([] if get_y is None and horizon==0 else get_y, a.shape[1], 'get_y: variable')
-    if len(predicted): _check_horizon(steps, window_len, seen, predicted)
+    names = list(series.columns) if seq_first and is_frame(series) else None
+    seen,steps = as_variables(get_x, a.shape[1], 'get_x', names),as_horizon(horizon)
+    nothing = get_y is None and np.ndim(horizon)==0 and horizon==0
+    predicted = as_variables([] if nothing else get_y, a.shape[1], 'get_y', names)
+    if len(predicted): check_horizon(steps, window_len, seen, predicted)
     reach = window_len+(max(0, int(steps.max())) if len(predicted) else 0)
     starts = Starts.of(groups, len(a), start, stride, reach)
     if not len(starts): raise ValueError(_too_short(a, window_len, start, starts, seq_first))

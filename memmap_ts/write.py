@@ -6,18 +6,18 @@
 __all__ = ['MemmapWriter', 'to_memmap']
 
 # %% ../nbs/590_write.ipynb #77d79fe6
-import inspect, os
+import os, threading
 import numpy as np
-from fastcore.basics import listify
 from fastcore.meta import delegates
+from .npy.dtypes import np_dtype
 from .store import open_memmap
 from .work.progress import Teller
-from .writing.cast import WantedDtype, as_chunk
-from .writing.chunks import chunks_of, is_dask, is_path, look_ahead
-from .writing.dask import store_dask
+from .writing.cast import WantedDtype
+from .writing.chunks import chunks_of, is_dask, is_path, look_ahead, transposed
+from .writing.fill import check_args, write_chunks, write_dask, write_table
 from .writing.frames import is_frame, is_table_file
-from .writing.part import widen
-from .writing.publish import FileGroup
+from .writing.notices import at_work, end_unclosed, full_disk_told, is_finished, last_chunk_failed, taken_here
+from .writing.publish import FileGroup, by_name
 from .writing.table import table_chunks
 
 # %% ../nbs/590_write.ipynb #f5e98e29
@@ -37,32 +37,6 @@ def _wanted(dtype, casting, fns):
         raise ValueError(f"dtype={dtype!r} for the files {list(fns)}: name the file, e.g. {{'X':'float32'}}")
     return {k:WantedDtype(dtypes.get(k), casting) for k in fns}
 
-# %% ../nbs/590_write.ipynb #adee0f4b
-def _by_name(chunk, chunks, names):
-    "Chunks as arrays by name, from what `append` was given"
-    if None in names: chunks = {None:chunk, **chunks}
-    elif chunk is not None: chunks['chunk'] = chunk # a file may have that name
-    if set(chunks)!=set(names):
-        raise ValueError(f"chunks for {sorted(map(str, chunks))}, the files are {sorted(map(str, names))}: "
-                         "pass one chunk for each by its name")
-    chunks = {k:as_chunk(c) for k,c in chunks.items()}
-    if len({len(a) for a in chunks.values()})==1: return chunks
-    found = ', '.join(f'{len(a)} rows for {k}' for k,a in chunks.items())
-    raise ValueError(f"chunks of {found}: each file gets the same number")
-
-# %% ../nbs/590_write.ipynb #9386da70
-def _make_ready(part, rows, n_before, fn, sync):
-    "Make the unfinished file `part` ready for `rows`, after the `n_before` it has"
-    row_shape,dtype = rows.shape[1:],rows.dtype
-    if not n_before: part.begin(row_shape, part.wanted.of_first(rows))
-    if row_shape!=part.layout.row_shape:
-        raise ValueError(f"a chunk of rows of shape {row_shape} for {fn}, whose rows have shape "
-                         f"{part.layout.row_shape}: a file has rows of one shape")
-    strings = dtype.kind in 'US' and dtype.kind==part.layout.dtype.kind and part.wanted.any_length
-    if strings and dtype.itemsize>part.layout.dtype.itemsize:
-        sync.finish()
-        widen(part, dtype, n_before)
-
 # %% ../nbs/590_write.ipynb #3ad29eb0
 class MemmapWriter:
     "Write arrays chunk by chunk, the number of rows unknown; files have their names when all is flushed to disk"
@@ -70,47 +44,69 @@ class MemmapWriter:
         fn:str|os.PathLike|dict, # Path of the `.npy` file to make; of several that appear together a dict
         dtype=None, # Of the file; default that of the first chunk. For several files: {'X':'float32'}
         overwrite:bool=False, # Replace files that are there already?
-        resume:bool=False, # Keep unfinished files for later, and go on with those that an earlier run has left?
+        resume:bool=False, # Keep unfinished files, and go on with those that are left? Any finished ones are done
         casting:str='safe', # 'safe': values that do not fit the dtype are an error; 'unsafe': NumPy changes them
     ):
         self.fns,self.overwrite,self.resume = _named(fn),overwrite,resume
         wanted = _wanted(dtype, casting, self.fns)
         self.rows = 0 # how many there are so far
+        self.failure = None # the error for which the last chunk is not among them
+        self.lock,self.pid = threading.RLock(),os.getpid()
         self.group = FileGroup(self.fns)
-        self.group.check_names(self.overwrite, self.resume, self.rows)
-        self.rows = self.group.open(wanted, resume)
+        self.finished = self.group.finished(wanted) if resume and not overwrite else None # arrays of an earlier run
+        if self.finished: self.rows = len([*self.finished.values()][0])
+        if self.finished: return
+        self.group.check_names(overwrite, resume, self.rows)
+        try:
+            self.rows = self.group.open(wanted, resume, overwrite)
+            at_work.add(self)
+        except BlockingIOError as e: raise BlockingIOError(taken_here(self.group.paths.values()) or str(e)) from None
+        except BaseException:
+            self.group.close(keep=True)
+            raise
 
     def __enter__(self): return self
     def __exit__(self, typ, *_):
-        if typ is None: self.close()
-        else: self.abort()
+        try:
+            self.failure = None # whoever has caught it goes on without that chunk
+            if typ is None: self.close()
+        finally: self.abort() # nothing is left to give up after `close`
 
     def append(self,
         chunk=None, # Rows: an array, tensor, DataFrame or list of any number of them
         **chunks, # With several files: the rows of each, by its name, e.g. X=…, y=…
     ):
-        "Write rows after those there are"
-        parts,sync = self.group.parts,self.group.sync
-        if not parts: raise ValueError("this writer is closed: make another one")
-        chunks = _by_name(chunk, chunks, list(parts))
-        for k,a in chunks.items(): _make_ready(parts[k], a, self.rows, self.fns[k], sync)
-        for k,a in chunks.items(): parts[k].write(a, self.rows)
-        n_rows = max(map(len, chunks.values()))
-        self.rows += n_rows
-        sync.wrote(self.rows, sum(n_rows*p.layout.row_bytes for p in parts.values()))
+        "Write rows after those there are; threads may do so, one after the other"
+        with self.lock, full_disk_told(self, self.resume):
+            if self.finished: raise FileExistsError(is_finished(self))
+            if not self.group.parts: raise ValueError("this writer is closed: make another one")
+            try: self.rows = self.group.append(by_name(chunk, chunks, list(self.fns)), self.rows)
+            except BaseException as e:
+                self.failure = f'{type(e).__name__}: {e}'.rstrip(': ')
+                raise
+            self.failure = None
 
     def last_rows(self, name, n):
         "The last `n` rows so far of the file `name`, mapped; some of them may not be on the disk yet"
+        if self.finished: return self.finished[name][self.rows-n:]
         part = self.group.parts[name]
         return part.layout.mapped(part.path, self.rows-n, n)
 
     def close(self):
-        "Flush all rows to disk, then publish the files"
-        if not self.group.parts: return
+        "Flush all rows to disk, then publish the files; `ValueError` if the last chunk is not among them"
+        with self.lock:
+            if not self.group.parts: return
+            if self.failure and not self.group.sync.failed: raise ValueError(last_chunk_failed(self))
+            with full_disk_told(self, self.resume): self._complete()
+            with full_disk_told(self, True): self._publish()
+
+    def _complete(self):
         try: self.group.complete(self.rows)
         except BaseException:
             self.abort()
             raise
+
+    def _publish(self):
         try:
             self.group.check_names(self.overwrite, self.resume, self.rows)
             self.group.publish()
@@ -118,49 +114,23 @@ class MemmapWriter:
             self.group.close(keep=self.rows>0) # whatever keeps the files from their names, the rows are there
             raise
 
+    def begin_anew(self):
+        "Forget the rows so far: they are lost with the first new ones"
+        with self.lock:
+            self.group.sync.finish()
+            self.rows = self.group.sync.safe_rows = 0
+            for part in self.group.parts.values(): part.layout = None
+
     def abort(self):
         "Give up: remove the unfinished files, or with `resume=True` leave them, all rows so far safe"
-        keep = self.resume and self.rows>0
-        try:
-            if keep and self.group.parts: self.group.flush(self.rows)
-        finally: self.group.close(keep)
+        with self.lock:
+            keep = self.resume and self.rows>0
+            try:
+                if keep and self.group.parts: self.group.flush(self.rows)
+            finally: self.group.close(keep)
 
-# %% ../nbs/590_write.ipynb #37f62f43
-def _write_dask(w, x, progress):
-    "Let dask write its array `x` into the file of `w`"
-    part, = w.group.parts.values()
-    store_dask(x, part, progress)
-    w.rows = len(x)
-
-# %% ../nbs/590_write.ipynb #d5d93e9d
-def _write_table(w, src, chunk_rows, tell, kwargs):
-    "Write samples of table `src` to the file, or files, of `w`; `tell` is told per cents"
-    for chunk in table_chunks(src, chunk_rows, tell=lambda share: tell(int(100*share)), **kwargs):
-        if None in w.fns: w.append(chunk['X'])
-        else: w.append(**chunk)
-
-def _write_chunks(w, src, chunk_rows, progress):
-    "Write rows of anything else to the file of `w`"
-    chunks,total = chunks_of(src, chunk_rows)
-    tell = Teller(total, progress)
-    for chunk in chunks:
-        w.append(chunk)
-        tell(w.rows)
-
-# %% ../nbs/590_write.ipynb #617077c6
-_table_args = [k for k in inspect.signature(table_chunks).parameters if k not in ('src','chunk_rows','tell')]
-
-def _check_table_args(src, is_table, y_fn, kwargs):
-    "Error if `kwargs` and `y_fn` do not suit what is to be written"
-    for k in kwargs:
-        if k not in _table_args:
-            raise TypeError(f"to_memmap() got an unexpected keyword argument {k!r}; "
-                            f"of a table it takes {', '.join(_table_args)}")
-    if not is_table and (kwargs or y_fn):
-        names = ', '.join([*kwargs, *(['y_fn'] if y_fn else [])])
-        raise TypeError(f"{names}: for tables only (DataFrame, CSV, parquet), and this is {type(src).__name__}")
-    if is_table and bool(y_fn)!=bool(listify(kwargs.get('target_col'))):
-        raise ValueError("y_fn and target_col go together: the columns of the target, and the file they are written to")
+    def __del__(self):
+        if hasattr(self, 'group'): end_unclosed(self)
 
 # %% ../nbs/590_write.ipynb #4be02ba8
 @delegates(table_chunks, but=['tell'])
@@ -173,6 +143,8 @@ def to_memmap(
     progress:bool=True, # Show a progress bar?
     casting:str='safe', # 'safe': values that do not fit the dtype are an error; 'unsafe': NumPy changes them
     y_fn:str|os.PathLike=None, # Path of a second `.npy` file, for `target_col` of a table
+    stack:bool=None, # Of a list of arrays: is each a sample? Else they are joined; None: an error if it may be one
+    transpose:bool=False, # Are arrays (samples, steps, vars)? Then (samples, vars, steps) is written
     **kwargs
 ) -> np.memmap: # The array on disk, read only; with `y_fn` X and y
     "Write anything that has rows to a `.npy` file, in bounded memory"
@@ -181,11 +153,13 @@ def to_memmap(
     knows_share = is_path(src) or hasattr(src, '__len__') # how far a generator is, nobody knows
     src,first = look_ahead(src)
     is_table = is_frame(first) or is_table_file(first)
-    _check_table_args(src, is_table, y_fn, kwargs)
-    fns,dtypes = ({'X':fn,'y':y_fn},{'X':dtype}) if y_fn else (fn,dtype)
+    check_args(src, is_table, y_fn, stack, transpose, kwargs)
+    fns,dtypes = ({'X':fn,'y':y_fn},{'X':dtype,'y':kwargs.get('y_dtype')}) if y_fn else (fn,dtype)
     with MemmapWriter(fns, dtypes, overwrite, casting=casting) as w:
-        if is_dask(src): _write_dask(w, src, progress)
-        elif is_table: _write_table(w, src, chunk_rows, Teller(100 if knows_share else None, progress), kwargs)
-        else: _write_chunks(w, src, chunk_rows, progress)
+        if is_dask(src): write_dask(w, transposed(src) if transpose else src, progress)
+        elif is_table: write_table(w, src, chunk_rows, Teller(100 if knows_share else None, progress), kwargs)
+        else:
+            chunks,n_rows = chunks_of(src, chunk_rows, stack)
+            write_chunks(w, chunks, Teller(n_rows, progress), np_dtype(dtype).kind=='S', transpose)
     res = tuple(open_memmap(path) for path in w.group.paths.values())
     return res if y_fn else res[0]

@@ -1,4 +1,4 @@
-import hashlib, signal, numpy as np, pytest
+import hashlib, signal, subprocess, sys, numpy as np, pytest
 from pathlib import Path
 
 # A shell starts what runs in its background deaf to Ctrl-C, and what that starts
@@ -24,3 +24,13 @@ def data(saved):
 @pytest.fixture
 def sha():
     return lambda fn: hashlib.sha256(Path(fn).read_bytes()).hexdigest()
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A tmpfs of 4 MB"
+    d = tmp_path/'small'
+    d.mkdir()
+    r = subprocess.run(['mount','-t','tmpfs','-o','size=4m','tmpfs',d], capture_output=True, text=True) if sys.platform.startswith('linux') else None
+    if r is None or r.returncode: pytest.skip(f"can't mount a tmpfs, which needs root on Linux: {r and r.stderr.strip()}")
+    yield d
+    subprocess.run(['umount',d], check=True)

@@ -1,5 +1,6 @@
 "A mistake is an error that says what was got and what to do; no file is harmed by it"
 import numpy as np, pytest
+from fastai.callback.progress import * # no_bar
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ItemGetter
 from memmap_ts.all import *
@@ -127,3 +128,61 @@ def test_file_that_changed(saved):
     with pytest.raises(ValueError, match='has changed'): pickle.loads(p)
     fn.unlink()
     with pytest.raises(FileNotFoundError, match='X.npy'): pickle.loads(p)
+
+@pytest.mark.parametrize('kw', [dict(train_only=True), dict(valid_size=0.)], ids=str)
+def test_validation_on_the_training_set(kw):
+    "What tsai's `get_splits` gives for all samples"
+    from tsai.data.validation import get_splits
+    splits = get_splits(y, show_plot=False, verbose=False, **kw)
+    with pytest.raises(ValueError, match=r'all 100 training rows.*train_only.*splits=\(train,\)'): make(X, y, splits=splits)
+    assert len(make(X, y, splits=splits[:1]).train_ds)==100
+
+def test_splitters_of_tsai():
+    from tsai.data.validation import TrainValidTestSplitter
+    with pytest.raises(TypeError, match=r'splits=splitter\(y\)'): make(X, y, splits=TrainValidTestSplitter())
+    assert len(make(X, y, splits=TrainValidTestSplitter()(y)).valid_ds)==20
+    with pytest.raises(ValueError, match='train_only'): make(X, y, splits=TrainValidTestSplitter(train_only=True, stratify=False))
+
+@pytest.mark.parametrize('splits', [([],range(100)), (None,range(100)), []], ids=str)
+def test_nothing_to_train_on(splits):
+    with pytest.raises(ValueError, match='nothing to train on'): make(X, y, splits=splits)
+
+@pytest.mark.parametrize('n,train', [(100,[]), (0,[])])
+def test_datablock_with_nothing_to_train_on(n, train):
+    d = DataBlock((MemmapBlock,CategoryBlock), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)], splitter=lambda o: (train,list(range(n))))
+    with pytest.raises(ValueError, match='nothing to train on'): d.dataloaders((X[:n],y[:n]))
+    with pytest.raises(IndexError, match='no samples here'): itemify(X[:0])[0]
+
+@pytest.mark.parametrize('shape', [(100,0), (100,2,0), (100,0,5)])
+def test_rows_without_values(shape):
+    nothing = np.zeros(shape, 'f4')
+    d = DataBlock((MemmapBlock,CategoryBlock), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)])
+    for f in (lambda: make(nothing, y), lambda: make((X,nothing), y), lambda: make(X, nothing), lambda: d.dataloaders((nothing,y)), lambda: itemify(nothing)):
+        with pytest.raises(ValueError, match='rows have no values'): f()
+    if shape[1:]==(2,0):
+        with pytest.raises(ValueError, match='rows have no values'): make(X, y).new_dl(nothing)
+
+def test_a_sample_is_predicted_and_nothing_else(saved):
+    from fastai.basics import Learner, nn
+    from fastai.losses import CrossEntropyLossFlat
+    fn = saved(X)
+    learn = Learner(make(fn, y), nn.Sequential(nn.Flatten(), nn.Linear(10,3)), loss_func=CrossEntropyLossFlat())
+    with learn.no_bar():
+        for path in (fn, str(fn), 'no.npy', 'NO.NPY'):
+            with pytest.raises(TypeError, match=r"(?i)\.npy' is a path, and one sample is needed.*get_X_preds.*preds_to_memmap"): learn.predict(path)
+        assert len(learn.predict(X[0])[2])==3
+        for o in (X[:1], X[0,0]):
+            with pytest.raises(ValueError, match=r'samples here have shape \(2, 5\)'): learn.predict(o)
+        one = Learner(make(X[:,0], y), nn.Sequential(nn.Flatten(), nn.Linear(5,3)), loss_func=CrossEntropyLossFlat())
+        with one.no_bar(): assert one.predict(X[0,0])[2].equal(one.predict(X[0,:1])[2])
+
+def test_mixed_loaders_of_tsai():
+    "tsai draws their rows by a method of fastai's loader that is not asked here"
+    from tsai.data.mixed import get_mixed_dls
+    from tsai.data.tabular import get_tabular_dls
+    import pandas as pd
+    table = pd.DataFrame({'a':np.arange(100.), 'b':np.arange(100.), 'c':y})
+    def tabular(): return get_tabular_dls(table, cont_names=['a','b'], y_names='c', splits=(list(range(80)),list(range(80,100))), bs=16)
+    def ours(): return make(X, y, splits=(range(80),range(80,100)), bs=16)
+    for dls in ((ours(),tabular()), (tabular(),ours()), (ours(),ours())):
+        with pytest.raises(TypeError, match=r'get_mixed_dls.*from_memmap\(\(X, features\), y\)'): get_mixed_dls(*dls).one_batch()

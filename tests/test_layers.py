@@ -13,6 +13,7 @@ from pathlib import Path
 # folder with all that is in it; inside a folder anything goes but a circle.
 ARROWS = """
 work, store <- io <- data <- items, windows <- epoch <- load <- block <- dls <- learning <- learn <- all
+npy, disk <- store
 data <- writing <- write <- learning
 items, windows <- summary <- dls
 summary <- stats, describe <- learning
@@ -22,6 +23,8 @@ ahead
 """
 # What a room must not know, however it gets there
 IGNORANT = {
+    'npy': 'torch fastcore fasttransform fastai tsai',
+    'disk': 'numpy torch fastcore fasttransform fastai tsai',
     'store': 'torch fastcore fasttransform fastai tsai',
     'work': 'fasttransform fastai tsai',
     'io': 'fasttransform fastai tsai',
@@ -145,7 +148,7 @@ def circles(mods):
                 yield m.path,line,f'{m.name} imports {module}, which imports it too, itself or by way of others'
 
 def ignorance(mods):
-    "`store`, `work` and `io` know nothing of what is trained"
+    "`disk`, `store`, `work` and `io` know nothing of what is trained"
     for m in mods.values():
         for line,module,_ in m.imports():
             if module.split('.')[0] in IGNORANT.get(m.room, '').split():

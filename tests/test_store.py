@@ -1,6 +1,9 @@
 "Files: what is wrong is said, what is there is not lost"
-import os, numpy as np, pytest
+import errno, mmap, os, pickle, numpy as np, pytest
+from multiprocessing import context
 from memmap_ts.all import *
+from memmap_ts.data.source import as_source
+from memmap_ts.store import Handle, map_file
 
 def test_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match='check the path'): open_memmap(tmp_path/'a.npy')
@@ -65,3 +68,53 @@ def test_no_negative_size(tmp_path):
 
 def test_rows_begin_after_the_header(saved):
     assert open_memmap(saved(np.ones((4,2,3), 'f4'))).offset==128
+
+def test_file_system_that_does_not_map(saved, monkeypatch):
+    "Its error has no name of a file"
+    fn = saved(np.ones((4,3)))
+    handle = Handle(open_memmap(fn))
+    def refuse(*args, **kwargs): raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    monkeypatch.setattr(mmap, 'mmap', refuse)
+    for call in (lambda: open_memmap(fn), lambda: open_memmap(fn, 'r+'), handle.open, lambda: to_memmap(fn, fn.with_name('b.npy'))):
+        with pytest.raises(OSError, match="can't map.*local disk.*X.npy") as e: call()
+        assert e.value.errno==errno.ENODEV and e.value.filename==str(fn)
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError): map_file(str(fn)+'x', 'u1', 'r')
+
+def _replace(fn, a):
+    np.save(fn.with_name('new.npy'), a)
+    os.replace(fn.with_name('new.npy'), fn)
+
+@pytest.mark.parametrize('mode', ['r','r+','c'])
+def test_a_name_of_another_file_is_not_pickled(saved, mode):
+    "A worker would read the new file at the places of the old one; what was only written to is the same file"
+    fn = saved(np.zeros((4,3)))
+    X = open_memmap(fn, mode)
+    with open(fn, 'r+b') as f: f.write(fn.read_bytes())
+    again = pickle.loads(pickle.dumps(as_source(X[1:])))
+    _replace(fn, np.ones((4,3)))
+    for o in (X, X.T[:,1:], again.wrapped):
+        with pytest.raises(ValueError, match='X.npy was replaced since it was opened: open it again'): pickle.dumps(as_source(o))
+    assert pickle.loads(pickle.dumps(as_source(open_memmap(fn)))).wrapped.sum()==12
+
+def test_maps_of_others(saved):
+    "Are known by the size of their file, and from when they are first seen"
+    fn = saved(np.zeros((4,3)))
+    seen,unseen = as_source(np.load(fn, mmap_mode='r')),np.load(fn, mmap_mode='r')
+    _replace(fn, np.ones((4,3)))
+    with pytest.raises(ValueError, match='was replaced'): pickle.dumps(seen)
+    _replace(fn, np.ones((5,3)))
+    with pytest.raises(ValueError, match='was replaced'): pickle.dumps(as_source(unseen))
+    fn.unlink()
+    assert as_source(unseen)[0].sum()==0
+
+def test_replaced_before_a_worker_opens_it(saved, monkeypatch):
+    "It is on the same machine; elsewhere the number of a file means nothing"
+    fn = saved(np.zeros((4,3)))
+    stored = Handle(open_memmap(fn))
+    monkeypatch.setattr(context, 'get_spawning_popen', object)
+    for_worker = pickle.loads(pickle.dumps(Handle(open_memmap(fn))))
+    assert for_worker.open().sum()==0
+    _replace(fn, np.ones((4,3)))
+    with pytest.raises(ValueError, match='was replaced'): for_worker.open()
+    assert stored.open().sum()==12

@@ -1,5 +1,5 @@
 "Windows of long series: the same as tsai's, never across groups, splits that do not leak, constant memory"
-import os, pickle, subprocess, sys, textwrap, tracemalloc, warnings, numpy as np, pytest, torch
+import os, pickle, subprocess, sys, textwrap, tracemalloc, warnings, numpy as np, pandas as pd, pytest, torch
 from copy import deepcopy
 from fastai.data.block import DataBlock, RegressionBlock
 from fastai.data.transforms import IndexSplitter, ItemGetter, RandomSplitter
@@ -401,3 +401,43 @@ def test_what_a_split_refuses():
     with pytest.raises(ValueError, match='gap=-1'): X.split_by_time(gap=-1)
     with pytest.raises(ValueError, match='nothing to train on'): X.split_by_group([0,2])
     with pytest.raises(ValueError, match='between 0 and 1'): X.split_by_group(1.5)
+
+@pytest.mark.parametrize('ids', [
+    np.repeat([1.,np.nan], [100,200]), np.array(['a']*100+[None]*200, object), np.array(['a']*100+[np.nan]*200, object),
+    np.array(['2020-01-01']*100+['NaT']*200, 'M8[D]'), pd.Series(['a']*100+[None]*200), pd.Series([1]*100+[None]*200, dtype='Int64'),
+    pd.Series(['a']*100+[None]*200, dtype='category'), pd.Series(['a']*100+[None]*200, dtype='string')], ids=lambda o: str(o.dtype))
+def test_steps_without_an_id(ids):
+    "NaN is not equal to itself: each such step was a group of its own, without a window"
+    with pytest.raises(ValueError, match='groups: 200 of the 300 steps have no id .*first at step 100'): windows(walk, 20, groups=ids)
+
+@given(st.lists(st.sampled_from([0.,1.,2.,np.nan]), min_size=300, max_size=300).map(np.sort), st.integers(1,9))
+@settings(max_examples=30, deadline=None)
+def test_no_window_is_lost(ids, n):
+    "Sorted, NaN comes last; all windows are those of the groups, or there is an error"
+    lengths = [(ids==o).sum() for o in range(3)]
+    if np.isnan(ids).any():
+        with pytest.raises(ValueError, match='no id'): windows(walk, n, groups=ids)
+    elif max(lengths)>=n: assert len(windows(walk, n, groups=ids)[0])==sum(max(o-n+1, 0) for o in lengths)
+
+def test_names_of_columns():
+    table = pd.DataFrame(walk, columns=list('abcd'))
+    for kw,numbers in ((dict(get_y='d'),dict(get_y=3)), (dict(get_x=['b','a'], get_y=['d','c']),dict(get_x=[1,0], get_y=[3,2])), (dict(get_y=table.columns[1:]),dict(get_y=[1,2,3]))):
+        for a,b in zip(windows(table, 50, horizon=3, **kw), windows(walk, 50, horizon=3, **numbers)): np.testing.assert_array_equal(rows(a), rows(b))
+    for series,kw,words in ((table,dict(get_y='D'),"no column 'D'"), (table,dict(get_y=['a','e']),"no column 'e'"), (table,dict(get_x=slice('a','b')),'list of the names'),
+                            (walk,dict(get_y='d'),"names are those of a DataFrame's columns"), (table.to_numpy(),dict(get_x=['a']),'numbers, here 0 to 3'),
+                            (table.set_axis(list('abcc'), axis=1),dict(get_y='c'),"2 columns are called 'c'")):
+        with pytest.raises(ValueError, match=words): windows(series, 50, horizon=3, **kw)
+    with pytest.raises(ValueError, match="names are those"): windows(table.T, 50, horizon=3, get_y='a', seq_first=False)
+
+@pytest.mark.parametrize('column', [pd.date_range('2020', periods=300), ['a']*300, pd.Series(['a']*300, dtype='category')], ids=['times','text','categories'])
+def test_a_column_that_is_not_numbers(column):
+    with pytest.raises(TypeError, match=r"columns \['more'\] .* not numbers.*drop.*groups"): windows(pd.DataFrame(walk).assign(more=column), 50)
+
+@pytest.mark.parametrize('horizon', [2.,[1.9,2.9],np.array([1.,2.]),'3',[True,None]], ids=str)
+def test_a_horizon_is_of_whole_steps(horizon):
+    with pytest.raises(TypeError, match='horizon=.*a whole number of steps'): windows(walk, 20, horizon=horizon)
+
+def test_horizons_of_integers():
+    import torch
+    for horizon in ([1,3],np.array([1,3],'u1'),torch.tensor([1,3]),(o for o in (1,3))): assert windows(walk, 20, horizon=horizon)[1].shape[2]==2
+    assert windows(walk, 20, horizon=np.array(3))[1].shape[2]==windows(walk, 20, horizon=np.int8(3))[1].shape[2]==3

@@ -15,7 +15,7 @@ from .contenders import contenders
 from .processes import Processes
 from .report import Report
 from .situations import Situations, size_name, sizes, training
-from ..cli.messages import check_room
+from ..cli.messages import check_fits, check_least
 from ..store import create_memmap
 from ..testing import backed_memory, evict, share_evicted
 
@@ -41,9 +41,10 @@ def bench(
     device:str='cpu', # Where batches are to end; with 'cuda' a model is trained too
 ):
     "Read the same file with every loader there is, warm, cold and with little memory; print a table"
+    check_least(0, gb=gb, secs=secs)
     if device!='cpu': _check_gpu(device)
     little = f'memory a quarter of {max(gb, 4):.1f} GB, rows of 102 kB'
-    check_room(gb*1.5+4*(gb<4 and only in little), path)
+    check_fits(gb*1.5+4*(gb<4 and only in little), path)
     report = Report()
     with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as folder, backed_memory(2.5*gb*1e9):
         file = str(Path(folder)/'X.npy')

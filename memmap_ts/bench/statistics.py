@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
 from .processes import in_new_python
-from ..cli.messages import check_room
+from ..cli.messages import check_fits, check_least
 from ..store import create_memmap, open_memmap
 from ..testing import evict, kept_in_memory, share_evicted, touch_memory, watch_memory
 
@@ -78,7 +78,9 @@ def bench_stats(
     repeats:int=3, # Times each is measured; the median counts
 ):
     "Time statistics of the same file by us, by NumPy, and reading it with cat; print a table"
-    check_room(gb, path)
+    check_least(0, gb=gb)
+    check_least(1, repeats=repeats)
+    check_fits(gb, path)
     with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as folder:
         file = str(Path(folder)/'X.npy')
         size = _write(file, gb)

@@ -6,10 +6,11 @@
 __all__ = ['convert']
 
 # %% ../../nbs/725_cli.convert.ipynb #87f6feb5
-import glob, importlib, os, sys
+import glob, importlib, inspect, os, sys
 from pathlib import Path
 from fastcore.script import call_parse
-from .messages import one_line
+from .messages import in_one_line, in_shell_words, mistakes, one_line
+from ..store import map_file, open_memmap, repaired_header
 from ..write import to_memmap
 
 # %% ../../nbs/725_cli.convert.ipynb #fa61c559
@@ -43,13 +44,35 @@ def _open_store(fn, library):
     except ImportError: raise ImportError(f"{fn} is read with {library}: `pip install {library}`") from None
     return module.open(fn, mode='r') if library=='zarr' else module.File(fn)
 
+# %% ../../nbs/725_cli.convert.ipynb #73d45868
+def _readable(fn):
+    "The path of a `.npy` file, or its array if only the header needs to be repaired"
+    try: open_memmap(fn)
+    except ValueError:
+        shape,fortran,dtype,offset = repaired_header(fn)
+        return map_file(fn, dtype, 'r', offset, shape, 'F' if fortran else 'C')
+    return fn
+
+def _alike(opened):
+    "`opened` as paths, or, if there are arrays among them, as arrays"
+    if all(isinstance(o, str) for o in opened): return opened
+    return [open_memmap(o) if isinstance(o, str) and o.lower().endswith('.npy') else o for o in opened]
+
 # %% ../../nbs/725_cli.convert.ipynb #996dc2d6
+_others = '.npy','.csv','.parquet'
+
+def _unknown(fn):
+    "What to say of a file of another kind"
+    return (f"{fn}: memmap_ts_convert reads {', '.join([*_others,*_libraries])} files, told by their names. "
+            "Rename it if it is one of these")
+
 def _open(fn, name):
     "What `to_memmap` can read of file `fn`: the array `name` in a store, else the path itself"
     library = _libraries.get(Path(fn).suffix.lower())
     if library is None:
+        if Path(fn).suffix.lower() not in _others: raise ValueError(_unknown(fn))
         if name: raise ValueError(f"{fn} has no datasets: leave out --dataset")
-        return fn
+        return _readable(fn) if Path(fn).suffix.lower()=='.npy' else fn
     store = _open_store(fn, library)
     return store if hasattr(store, 'shape') else _pick(store, fn, name)
 
@@ -65,9 +88,50 @@ def _matching(src, dst):
     return files
 
 # %% ../../nbs/725_cli.convert.ipynb #fe163564
-def _columns(names):
-    "Names of columns as a list"
-    return names.split(',') if names else None
+def _number(text):
+    "What a user has typed as a number, if it is one"
+    return int(text) if text and text.isdigit() else text
+
+def _columns(names, are_places=False):
+    "Names of columns, or their places, as a list"
+    if not names: return None
+    return [_number(o) if are_places else o for o in names.split(',')]
+
+def _csv_format(sep, header, index_col, na_values, **kwargs):
+    "How a CSV file is written, as `to_memmap` is told; what was not said is left out"
+    if sep: kwargs['sep'] = {'\\t':'\t', 'tab':'\t'}.get(sep, sep)
+    if header: kwargs['header'] = None if header.lower()=='none' else _number(header)
+    if index_col: kwargs['index_col'] = _number(index_col)
+    if na_values: kwargs['na_values'] = na_values.split(',')
+    return {k:v for k,v in kwargs.items() if v is not None or k=='header'}
+
+# %% ../../nbs/725_cli.convert.ipynb #5eb78be7
+_renamed = {'stack=False':'join', 'chunk_rows':'rows', 'y_fn':'y', 'target_col':'target', 'data_cols':'data',
+            'sample_col':'sample', 'feat_col':'feat', 'steps_in_rows':'steps', 'sort_by':'sort', 'y_func':'take'}
+
+def _said(e):
+    "An error in the words of the command"
+    options = _renamed | {name:name for name in inspect.signature(convert).parameters}
+    return f'memmap_ts_convert: {in_shell_words(one_line(e), options)}'
+
+# %% ../../nbs/725_cli.convert.ipynb #1290baea
+def _check_names(fns):
+    "Error if one of the files to write is named like one of another kind"
+    for fn in fns:
+        if Path(fn).suffix.lower()!='.npy':
+            raise ValueError(f"{fn}: memmap_ts_convert writes .npy files, so give it a name that ends in .npy")
+
+# %% ../../nbs/725_cli.convert.ipynb #eaddbda6
+def _which(fn):
+    "What tells file `fn` from one that had its name before; None if there is none"
+    try: found = os.stat(fn)
+    except OSError: return None
+    return found.st_ino,found.st_size,found.st_mtime_ns
+
+def _interrupted(before):
+    "What to say after Ctrl-C; `before`: by their paths, which files there were"
+    written = [os.fspath(fn) for fn,which in before.items() if _which(fn)!=which]
+    return f"interrupted, after writing {' and '.join(written)}" if written else 'interrupted: nothing was written'
 
 # %% ../../nbs/725_cli.convert.ipynb #30ebb1e2
 @call_parse
@@ -85,17 +149,38 @@ def convert(
     feat:str=None, # Of a table: column that says which variable a row is of
     steps:bool=False, # Of a table: is each row a step of a sample, and each column a variable?
     sort:str=None, # Of a table: columns that put the rows of a sample in order, commas between
+    take:str=None, # Of a table: which rows of a sample have its target, first, last or all; default: they are the same
+    stack:bool=False, # Of several arrays: is each of them one sample?
+    join:bool=False, # Of several arrays: are their rows samples? Needed where they could be either
+    transpose:bool=False, # Are arrays (samples, steps, vars)? Then (samples, vars, steps) is written
+    casting:str='safe', # safe: values that do not fit the dtype are an error; unsafe: NumPy changes them
+    y_dtype:str=None, # Of a table: dtype of the target; default text for that of a CSV file, its own for any other
+    sep:str=None, # Of a CSV file: character between fields, tab for one; default a comma
+    decimal:str=None, # Of a CSV file: decimal point of its numbers
+    thousands:str=None, # Of a CSV file: character between the thousands of its numbers
+    header:str=None, # Of a CSV file: line with the names, 0 is the first; none if there are none
+    skiprows:int=None, # Of a CSV file: lines to leave out at the top
+    index_col:str=None, # Of a CSV file: column that numbers the rows, and is no data: its place, or its name
+    na_values:str=None, # Of a CSV file: what stands for a missing value, commas between
+    encoding:str=None, # Of a CSV file: how its letters are written, e.g. latin-1
 ):
     "Write a .npy file that can be mapped from a .npy, .csv, .parquet, .zarr or .h5 file"
-    table = dict(y_fn=y, target_col=_columns(target), data_cols=_columns(data), sample_col=sample,
-                 feat_col=feat, steps_in_rows=steps, sort_by=_columns(sort))
-    table = {k:v for k,v in table.items() if v}
+    form = _csv_format(sep, header, index_col, na_values, decimal=decimal, thousands=thousands,
+                       skiprows=skiprows, encoding=encoding)
+    columns = dict(target_col=target, data_cols=data, sample_col=sample, feat_col=feat, sort_by=sort)
+    columns = {k:_columns(o, are_places='header' in form and form['header'] is None) for k,o in columns.items()}
+    kwargs = dict(columns, y_fn=y, steps_in_rows=steps, y_func=take, transpose=transpose, y_dtype=y_dtype)
+    kwargs = {k:v for k,v in kwargs.items() if v} | form
+    if stack or join: kwargs['stack'] = stack
+    fns = [dst,y] if y else [dst]
+    before = {fn:_which(fn) for fn in fns}
     shown = sys.stdout.isatty() # into a file or a pipe: no bar
-    try:
-        opened = [_open(fn, dataset) for fn in _matching(src, dst)]
-        made = to_memmap(opened[0] if len(opened)==1 else opened, dst, dtype, rows, overwrite, shown, **table)
-    except KeyboardInterrupt: sys.exit('\ninterrupted: nothing was written')
-    except (ValueError,TypeError,OSError,ImportError) as e: sys.exit(f'memmap_ts_convert: {one_line(e)}')
-    if shown: print() # after the bar
-    for fn,a in zip((dst,y), made if y else (made,)):
-        print(f"{os.path.basename(fn)}  {a.shape}  {a.dtype}  {a.nbytes/1e6:,.1f} MB")
+    with in_one_line((*mistakes,ImportError), lambda: _interrupted(before), _said):
+        _check_names(fns)
+        if stack and join: raise ValueError("--stack and --join: several arrays are either samples or rows of them")
+        opened = _alike([_open(fn, dataset) for fn in _matching(src, dst)])
+        made = to_memmap(opened if stack or len(opened)>1 else opened[0], dst, dtype, rows, overwrite, shown,
+                         casting, **kwargs)
+        if shown: print() # after the bar
+        for fn,a in zip(fns, made if y else (made,)):
+            print(f"{os.path.basename(fn)}  {a.shape}  {a.dtype}  {a.nbytes/1e6:,.1f} MB")

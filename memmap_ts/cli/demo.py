@@ -6,14 +6,15 @@
 __all__ = ['demo']
 
 # %% ../../nbs/710_cli.demo.ipynb #d8fd63d9
-import sys, tempfile, time
+import tempfile, time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
-from .messages import check_room
+from .messages import check_fits, check_least, in_one_line
 from ..io.system import system
 from ..store import create_memmap
-from ..work.progress import bar, no_bars_in_files
+from ..work.progress import bar, bars_are_seen
 
 # %% ../../nbs/710_cli.demo.ipynb #8382dece
 def _basic_motions(folder):
@@ -34,13 +35,32 @@ def _synthetic(folder, gb, rng):
     np.save(folder/'y.npy', y)
     noise = rng.standard_normal((block,50,512), 'float32')
     waves = np.sin(np.outer(np.arange(2,classes+2), np.linspace(0,2*np.pi,512))).astype('float32')
-    for i in bar(range(0, n, block)):
+    for i in bar(range(0, n, block), leave=False):
         part = X[i:i+block]
         np.add(noise[:len(part)], waves[y[i:i+block],None], out=part)
         noise = np.roll(noise, 1, axis=2)
     X.flush()
     rows = rng.permutation(n)[:1920]
     return rows[:1600],rows[1600:]
+
+# %% ../../nbs/710_cli.demo.ipynb #f0c52bb6
+class _Table:
+    "Prints what is logged of each epoch of `learn`, the names first"
+    def __init__(self, learn): self.learn,self.names = learn,None
+
+    def __call__(self, row):
+        if self.names is None:
+            self.names = [name.ljust(8) for name in self.learn.recorder.metric_names]
+            print('  '.join(self.names))
+        texts = (f'{o:.6f}' if isinstance(o, float) else str(o) for o in row)
+        print('  '.join(text.ljust(len(name)) for text,name in zip(texts, self.names)))
+
+@contextmanager
+def _table_alone(learn):
+    "`learn` prints its table without bars"
+    with learn.no_bar():
+        learn.logger = _Table(learn)
+        yield
 
 # %% ../../nbs/710_cli.demo.ipynb #f4b2de33
 def _load_and_train(folder, splits, bs, n_epochs, seed):
@@ -60,7 +80,7 @@ def _load_and_train(folder, splits, bs, n_epochs, seed):
     secs['a sample'],memory['loaded'] = (time.perf_counter()-started)/n_read,system.anonymous_memory()
     learn = ts_learner(dls, 'InceptionTimePlus', metrics=accuracy)
     started = time.perf_counter()
-    learn.fit_one_cycle(n_epochs, 1e-3)
+    with nullcontext() if bars_are_seen() else _table_alone(learn): learn.fit_one_cycle(n_epochs, 1e-3)
     secs['training'],memory['trained'] = time.perf_counter()-started,system.anonymous_memory()
     return learn,secs,memory
 
@@ -88,9 +108,11 @@ def demo(
     seed:int=0, # Seed of the data, the weights and the order
 ):
     "Write arrays to disk and train a tsai model straight from them"
-    check_room(gb, path)
-    no_bars_in_files(sys.stdout) # the table alone
-    with tempfile.TemporaryDirectory(prefix='memmap_ts_demo_', dir=path, ignore_cleanup_errors=True) as tmp:
+    check_least(0, gb=gb)
+    check_least(1, epochs=epochs)
+    check_fits(gb, path)
+    where = dict(prefix='memmap_ts_demo_', dir=path, ignore_cleanup_errors=True)
+    with in_one_line(OSError, lambda: 'interrupted: no file is left'), tempfile.TemporaryDirectory(**where) as tmp:
         folder = Path(tmp)
         print(f"Writing {f'a synthetic array of {gb} GB' if gb else 'BasicMotions'} to {folder}")
         splits = _synthetic(folder, gb, np.random.default_rng(seed)) if gb else _basic_motions(folder)

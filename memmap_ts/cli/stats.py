@@ -6,21 +6,20 @@
 __all__ = ['stats']
 
 # %% ../../nbs/720_cli.stats.ipynb #aa5d15ef
-import sys
 from fastcore.script import call_parse
-from .messages import mistakes, one_line
+from .messages import in_one_line
 from ..store import open_memmap
-from ..work.progress import no_bars_in_files
 
 # %% ../../nbs/720_cli.stats.ipynb #b4128e62
 @call_parse
 def stats(
     file:str, # `.npy` file of (samples, vars, steps) or (samples, steps)
     by:str='var', # A line for each var, step or sample, pairs of them with a comma between, or all
+    csv:bool=False, # Print all lines, as CSV?
 ):
     "Print count, NaNs, mean, std, min and max of an array on disk"
     from memmap_ts.stats import memmap_stats
-    no_bars_in_files(sys.stderr, sys.stdout)
-    try: print(memmap_stats(open_memmap(file), by=by if by=='all' else tuple(by.split(','))))
-    except mistakes as e: sys.exit(one_line(e))
-    except KeyboardInterrupt: sys.exit(130)
+    with in_one_line():
+        found = memmap_stats(open_memmap(file), by=by if by=='all' else tuple(by.split(',')))
+        if csv: print(found.to_df().to_csv(), end='')
+        else: print(found)

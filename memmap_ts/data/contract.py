@@ -20,8 +20,9 @@ class Source:
     - `source[i]` is row `i`: a view that nobody may write to if the row lies somewhere, else a new array or value.
       A slice is a source again, and reads nothing. Numbers or a mask give those rows, copied into RAM.
       An `IndexError` names the index and the number of rows.
-    - `reader()` copies many rows at once. It has `n_rows`, `row_bytes`, `read(rows, out=None)`, and
-      `epoch(n_rows, sample, first_batch)`, which gives the `Reads` of one epoch. Row numbers are checked before.
+    - `reader()` copies many rows at once. It has `n_rows`, `row_bytes`, `read(rows, out=None)`,
+      `epoch(n_rows, sample, first_batch)`, which gives the `Reads` of one epoch, and `check_unchanged()`, an error if
+      rows are of another version by now than they were. Row numbers are checked before.
     - Threads: all methods may be called from several threads at once, so a source does not change once it is made.
     - Pickling: `handle()` is pickled instead of the source, and its `open()` gives the source, or what it wraps, again.
       For what lies in a file that is the path, never the content.
@@ -94,6 +95,8 @@ class SourceReads(Reads):
         super().__init__(reader, only_copies=reader.source.in_memory)
         self.way = 'memory' if self.only_copies else reader.way
 
+    def check_unchanged(self): self.reader.check_unchanged()
+
     def read(self, rows, out=None, ticket=None):
         "`rows` in `out`, or in a list if the source has no dtype"
         self.n_rows += len(rows)
@@ -112,6 +115,9 @@ class SourceReader:
     def epoch(self, n_rows=None, sample=None, first_batch=None):
         "What reads rows in one epoch"
         return SourceReads(self)
+
+    def check_unchanged(self):
+        "Nobody knows: a source that can be written to meanwhile may raise an `OSError` here"
 
     def read(self,
         rows:np.ndarray, # Row numbers, checked

@@ -9,13 +9,60 @@ __all__ = []
 import warnings
 import numpy as np
 from plum import dispatch
+from fastcore.basics import first
 from fastai.data.core import get_show_batch_func
 from fastai.interpret import plot_top_losses
+from fastai.torch_core import TensorBase, TensorImage
 from fastai.vision.data import get_grid
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data.core import TSTensor
 from .kinds import kind_shown, shown
 from .tensors import SeriesTuple
+
+# %% ../../nbs/265_data.show.ipynb #95e43ca0
+def _side_by_side(pictures):
+    "Pictures of one variable each as one, with a gap between them"
+    return np.hstack([np.pad(o, ((0,0),(0,1)), constant_values=np.nan) for o in pictures])[:,:-1]
+
+class SeriesPicture(TensorBase):
+    "A series of (vars, height, width), which shows itself as a picture"
+    def show(self, ctx=None, title=None, title_color=None, **kwargs):
+        values = np.nan_to_num(self.detach().cpu().float().numpy())
+        low,high = min(values.min(), 0),max(values.max(), 1) # pictures are from 0 to 1 already
+        if (low,high)!=(0,1): low,high = values.min(),values.max()
+        values = (values-low)/max(high-low, 1e-12)
+        ctx.imshow(values.transpose(1,2,0) if len(values)==3 else _side_by_side(values))
+        ctx.axis('off')
+        if title is not None: ctx.set_title(title, weight='bold', color=title_color)
+        return ctx
+
+def _is_picture(o, n_dims):
+    "Is `o` a picture made of series? `n_dims`: of a series that is none"
+    if isinstance(o, TensorImage): return hasattr(type(o), 'vars') # tsai's `TSImage`
+    return isinstance(o, TSTensor) and o.ndim>n_dims
+
+def _as_shown(o, n_dims):
+    "Element `o` of a sample, or of a batch, as what is shown of it"
+    return o.as_subclass(SeriesPicture) if _is_picture(o, n_dims) else o
+
+# %% ../../nbs/265_data.show.ipynb #3a61e52f
+def _ready_sample(sample, place, has_y):
+    "The sample with what is plotted first, and a placed target"
+    inputs,targets = (sample[:-1],sample[-1:]) if has_y else (sample,())
+    parts = [o for x in inputs for o in (x if isinstance(x, tuple) else [x])]
+    series = first(_as_shown(o, 2) for o in parts if isinstance(o, TSTensor) or _is_picture(o, 2))
+    if series is not None: inputs = series,*inputs[1:]
+    return *inputs,*(map(place.placed, targets) if place else targets)
+
+def ready_to_show(
+    x, # Input of a batch, decoded; a tuple of several
+    samples, # `L` of decoded samples
+    place=None, # `TargetPlace`, if it is known
+    has_y:bool=True, # Is the last element of a sample the target?
+) -> tuple: # The same two
+    "What the functions below take"
+    if type(x) is tuple and any(isinstance(o, TSTensor) for o in x): x = SeriesTuple(x)
+    return _as_shown(x, 3), samples.map(lambda sample: _ready_sample(sample, place, has_y))
 
 # %% ../../nbs/265_data.show.ipynb #28a00006
 def _grid(n, nrows, ncols, figsize, height, **kwargs):
@@ -24,11 +71,11 @@ def _grid(n, nrows, ncols, figsize, height, **kwargs):
     n_rows = -(-n//ncols)
     return get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, n_rows*height), **kwargs)
 
-@dispatch.multi((TSTensor, object, object), (SeriesTuple, object, object))
+@dispatch.multi((TSTensor, object, object), (SeriesTuple, object, object), (SeriesPicture, object, object))
 def show_batch(x, y, samples, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
     n = min(len(samples), max_n)
     if ctxs is None: ctxs = _grid(n, nrows, ncols, figsize, 3.2, **kwargs)
-    samples = samples.map(lambda sample: tuple(map(shown, sample)))
+    samples = samples.map(lambda sample: (sample[0], *map(shown, sample[1:][-1:])))
     return get_show_batch_func(object)(x, y, samples, ctxs=ctxs, max_n=n)
 
 # %% ../../nbs/265_data.show.ipynb #28a00009
@@ -42,7 +89,9 @@ def _show_result(ctx, sample, pred, more=''):
     sample[0].show(ctx=ctx, title=title+more, title_color=color)
     kind.draw(ctx, true, pred)
 
-@dispatch.multi((TSTensor, object, object, object), (SeriesTuple, object, object, object))
+_three = object, object, object
+
+@dispatch.multi((TSTensor, *_three), (SeriesTuple, *_three), (SeriesPicture, *_three))
 def show_results(x, y, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
     n = min(len(samples), max_n)
     if ctxs is None: ctxs = _grid(n, nrows, ncols, figsize, 3.5, **kwargs)
@@ -50,9 +99,9 @@ def show_results(x, y, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=3, f
     return ctxs
 
 # %% ../../nbs/265_data.show.ipynb #28a0000c
-_six = object, object, object, object, object
+_five = object, object, object, object, object
 
-@dispatch.multi((TSTensor, *_six), (SeriesTuple, *_six))
+@dispatch.multi((TSTensor, *_five), (SeriesTuple, *_five), (SeriesPicture, *_five))
 def plot_top_losses(x, y, samples, outs, raws, losses, nrows=None, ncols=3, figsize=None, **kwargs): # noqa: F811
     axs = _grid(len(samples), nrows, ncols, figsize, 3.5, **kwargs)
     for ax,sample,out,loss in zip(axs, samples, outs, losses):

@@ -31,11 +31,15 @@ def _common(a, b, n):
     return b[in_a[b]]
 
 # %% ../../nbs/270_data.splits.ipynb #29a00008
+def _is_set(o): return o is None or _is_many(o)
+
 def _as_sets(splits):
     "`splits` as a list of sets"
     if not _is_many(splits): raise TypeError(f"splits is {type(splits).__name__}: pass (train, valid) row numbers")
-    if isinstance(splits, (slice,range)) or not len(splits) or not _is_many(splits[0]): splits = (splits,)
+    one = isinstance(splits, (slice,range)) or not len(splits) or not _is_set(next(iter(splits)))
+    splits = [splits] if one else list(splits)
     if len(splits)==2 and splits[1] is None: splits = splits[:1]
+    if splits[0] is None: raise ValueError(_empty(0))
     train = splits[0]
     if not isinstance(train, (slice,range)) and len(train) and _is_many(next(iter(train))):
         raise ValueError("splits has folds in it: pass one of them, e.g. splits=splits[0]")
@@ -46,8 +50,11 @@ def _empty(i):
     remedy = 'to train without validation pass splits=(train,)' if i else 'there is nothing to train on'
     return f"splits[{i}] is empty: {remedy}"
 
-def _shared(i, rows):
-    "What to say of `rows` of set `i` that are trained on"
+def _shared(i, rows, n_train):
+    "What to say of `rows` of set `i` that are among the `n_train` that are trained on"
+    if i==1 and len(rows)==n_train:
+        return (f"splits[{i}] has all {n_train:,} training rows, as tsai's `train_only` gives them: a model is not "
+                "validated on what it has seen. To train without validation pass splits=(train,)")
     return f"splits[{i}] has {len(rows):,} of the training rows (first {rows[0]}): a row can be in one of them only"
 
 # %% ../../nbs/270_data.splits.ipynb #f1db683c
@@ -61,7 +68,7 @@ def check_splits(
         if not len(rows): raise ValueError(_empty(i))
     for i,rows in enumerate(sets[1:], 1):
         common = _common(sets[0], rows, n)
-        if len(common): raise ValueError(_shared(i, common))
+        if len(common): raise ValueError(_shared(i, common, len(sets[0])))
     return sets if len(sets)>1 else [*sets, np.empty(0, idx_dtype(n))]
 
 # %% ../../nbs/270_data.splits.ipynb #2672bd93

@@ -8,6 +8,7 @@ __all__ = ['group_bounds', 'Starts', 'draw_groups', 'find_groups', 'n_overlappin
 # %% ../../nbs/220_data.starts.ipynb #e2fac8ee
 import random
 import numpy as np
+import pandas as pd
 from .source import as_array, plain_label
 from ..io.rows import idx_dtype
 
@@ -19,12 +20,21 @@ def _comes_back(group, step):
     return (f"groups: {group!r} comes back at step {step:,}: the steps of a group need to lie next to each other, "
             "so sort the series by group")
 
+def _no_ids(ids, step):
+    "What to say of `ids` that are missing, the first at `step`."
+    n = sum(int(pd.isna(np.asarray(ids[i:i+_ids_at_once])).sum()) for i in range(0, len(ids), _ids_at_once))
+    return (f"groups: {n:,} of the {len(ids):,} steps have no id (NaN or None, the first at step {step:,}). Give them "
+            "one, or leave these steps out of the series and of groups")
+
+# %% ../../nbs/220_data.starts.ipynb #8c9d407b
 def _group_begins(ids):
     "The step at which each run of equal `ids` begins."
     begins,seen = [0],{plain_label(ids[0])}
     for i in range(0, len(ids), _ids_at_once):
         first = max(i-1, 0) # the last id of the piece before
         part = np.asarray(ids[first:i+_ids_at_once])
+        missing = pd.isna(part)
+        if missing.any(): raise ValueError(_no_ids(ids, first+int(missing.argmax())))
         for step in (np.flatnonzero(part[1:]!=part[:-1])+first+1).tolist():
             group = plain_label(ids[step])
             if group in seen: raise ValueError(_comes_back(group, step))

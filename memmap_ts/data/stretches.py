@@ -9,43 +9,64 @@ __all__ = ['StretchReads', 'StretchReader']
 import os, warnings
 import numpy as np
 import torch
-from ..store import address
-from ..io.reads import Reads
+from ..store import address, mapped_root
+from ..io.reads import FileReads
 from ..io.residency import MOSTLY, PAGE
 from ..io.sweep import range_in_order
 from .series import Series, Stretch
 
 # %% ../../nbs/225_data.stretches.ipynb #9f4bab50
 def _pieces(shape, strides, n_bytes):
-    "Offsets of the pieces that hold values of `n_bytes` each, and the bytes of a piece."
-    offsets = np.zeros(1, 'int64')
-    for stride,n in sorted(zip(strides, shape)):
+    "Offsets of the pieces that hold values of `n_bytes`, bytes of a piece, and strides where pieces lie together."
+    offsets,packed,apart = np.zeros(1, 'int64'),list(strides),[]
+    for axis in np.argsort(strides, kind='stable').tolist():
+        stride,n = strides[axis],shape[axis]
         if stride<=n_bytes+PAGE: n_bytes += (n-1)*stride
-        else: offsets = (offsets[:,None]+np.arange(n)*stride).reshape(-1)
-    return offsets,n_bytes
+        else:
+            offsets = (offsets[:,None]+np.arange(n)*stride).reshape(-1)
+            apart.append(axis)
+    between = n_bytes
+    for axis in reversed(apart):
+        packed[axis] = between
+        between *= shape[axis]
+    return offsets,n_bytes,tuple(packed)
 
 # %% ../../nbs/225_data.stretches.ipynb #7eb7d89e
-class StretchReads(Reads):
-    "Reads stretches of a series through its mapping, for one epoch"
+class StretchReads(FileReads):
+    "Reads stretches of a series, for one epoch"
     way = 'mapped'
     def __init__(self, reader, share_in_memory=1., only_copies=False):
-        super().__init__(reader, share_in_memory, only_copies)
+        root = mapped_root(reader.bytes.array)
+        super().__init__(reader, root, reader.bytes.state, share_in_memory, only_copies)
         if not reader.bytes.mapped: self.way = 'memory'
 
     def announce(self, rows):
-        "Hint what `rows` need and is not in memory"
+        "Hint what `rows` need and is not in memory; the ticket says which are"
         r = self.reader
-        if r.bytes.ahead and len(rows):
-            offsets = (r.offsets(rows)[:,None]+r.piece_offsets).reshape(-1)
-            r.bytes.ahead.stretches(offsets, r.piece_bytes)
+        if r.bytes.ahead: return self._of_rows(r.bytes.ahead.stretches(r.pieces(rows), r.piece_bytes), rows)
 
-    def _copy(self, rows, out, ticket):
+    def known(self, rows):
         r = self.reader
-        if r.bytes.file: r.bytes.file.check()
+        if r.bytes.residency is None: return False
+        return self._of_rows(r.bytes.residency.known(r.pieces(rows), r.piece_bytes), rows)
+
+    def _of_rows(self, known, rows):
+        "Which of `rows` are known, from what is known of their pieces."
+        return known if isinstance(known, bool) else known.reshape(len(rows), -1).all(1)
+
+    def from_mapping(self, rows, out):
+        r = self.reader
         shape = (len(rows),*r.view.shape[1:])
         whole = out.reshape(shape) if r.stretch.even else np.empty(shape, r.view.dtype)
         r.copy(r.places(rows), whole, threads=self.only_copies)
         if not r.stretch.even: out[...] = r.stretch.pick(whole).reshape(out.shape)
+
+    def by_calls(self, rows, out, at):
+        r = self.reader
+        values = r.by_calls(rows[at])
+        if values is None: return False
+        out[at] = r.stretch.pick(values).reshape(len(at), *out.shape[1:])
+        return True
 
 # %% ../../nbs/225_data.stretches.ipynb #ef7b8aaa
 class StretchReader:
@@ -61,13 +82,32 @@ class StretchReader:
         mapped = series.mapped()
         self.view,self.step_bytes = stretch.view(mapped),mapped.strides[0]
         self.words = _words(self.view)
-        offsets,self.piece_bytes = _pieces(self.view.shape[1:], self.view.strides[1:], mapped.itemsize)
+        of_one = self.view.shape[1:],self.view.strides[1:]
+        offsets,self.piece_bytes,self.packed_strides = _pieces(*of_one, mapped.itemsize)
         self.piece_offsets = offsets+address(self.view)-address(mapped)
         self.row_bytes = len(offsets)*self.piece_bytes
 
     def offsets(self, rows):
         "Where the places of `rows` are, in bytes from the first value of the series"
         return self.places(rows)*self.step_bytes
+
+    def pieces(self, rows):
+        "Where the pieces of `rows` are, in bytes from the first value of the series"
+        return (self.offsets(rows)[:,None]+self.piece_offsets).reshape(-1)
+
+    def by_calls(self, rows):
+        "What is at `rows`, read by calls; None where the system has none, or the file is not known"
+        if not self.bytes.file: return None
+        offsets = self.pieces(rows)
+        memory = np.empty((len(offsets),self.piece_bytes), 'u1')
+        def where(k): return f' in window {rows[k//len(self.piece_offsets)]:,}'
+        if not self.bytes.file.read_many(offsets, memory, np.arange(len(offsets)), where): return None
+        strides = self.row_bytes,*self.packed_strides
+        return np.ndarray((len(rows),*self.view.shape[1:]), self.view.dtype, memory, 0, strides)
+
+    def check_unchanged(self):
+        "`OSError` if somebody wrote to the file since it was opened"
+        self.bytes.check_unchanged()
 
     def copy(self, places, out, threads):
         "Copy what is at `places` into `out`; by all threads?"
@@ -82,13 +122,14 @@ class StretchReader:
         first_batch:np.ndarray=None, # Row numbers that come first, together
     ) -> StretchReads: # For this epoch alone
         "Look what is in memory, and read accordingly"
+        if self.bytes.state: self.bytes.state.begin()
         if self.bytes.residency is None: return StretchReads(self, float(not self.bytes.mapped), not self.bytes.mapped)
         rng = np.random.default_rng()
         if sample is None: sample = rng.integers(0, self.n_rows, 256)
         some = self.offsets(sample[::max(1, len(sample)//256)])
         share = self.bytes.residency.share(some+rng.choice(self.piece_offsets, len(some))+self.piece_bytes//2)
-        reads = StretchReads(self, share, only_copies=share>MOSTLY)
-        if not reads.only_copies and first_batch is not None:
+        reads = StretchReads(self, share, only_copies=share>MOSTLY and self.bytes.may_copy())
+        if share<=MOSTLY and first_batch is not None:
             reads.sweep_part = self._part(reads, self.n_rows if n_rows is None else n_rows, sample, first_batch)
         return reads
 
@@ -99,8 +140,7 @@ class StretchReader:
         "Copy `rows` here and now, outside an epoch"
         if out is None: out = np.empty((len(rows),*self.shape[1:]), self.view.dtype)
         reads = StretchReads(self, only_copies=not self.bytes.mapped)
-        reads.announce(rows)
-        return reads.read(rows, out)
+        return reads.read(rows, out, reads.announce(rows))
 
     def _part(self, reads, n_rows, sample, first_batch):
         "What of the file is quicker read in order, if anything is."

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['BatchTransform', 'CategorizeRows', 'RegressRows', 'ForecastRows', 'OneHotRows', 'MultiCategorizeRows', 'EncodedRows',
-           'for_rows', 'for_batches']
+           'LabelSetRows', 'for_rows', 'for_batches']
 
 # %% ../../nbs/235_data.transforms.ipynb #b9425490
+import warnings
 from contextlib import suppress
 import numpy as np
 import torch
@@ -14,8 +15,11 @@ from fastcore.foundation import L
 from fastcore.xtras import is_listy
 from fastai.data.transforms import Categorize, Category, CategoryMap, EncodedMultiCategorize
 from fastai.data.transforms import MultiCategorize, MultiCategory, OneHotEncode, RegressionSetup
-from fastai.torch_core import TensorCategory, TensorMultiCategory, TitledFloat, TitledTuple, one_hot_decode
+from fastai.torch_core import TensorCategory, TensorMultiCategory, TitledFloat, TitledTuple, one_hot, one_hot_decode
+with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
+    from tsai.data.core import TSMultiLabelClassification
 from .source import plain_label
+from .target import is_label_set, labels_as_array
 
 # %% ../../nbs/235_data.transforms.ipynb #0b9a4f11
 class BatchTransform:
@@ -58,7 +62,7 @@ class CategorizeRows(BatchTransform, Categorize):
 
     def decodes(self, o):
         if getattr(o, 'ndim', 0)==0: return Category(self.vocab[o])
-        return np.array(list(self.vocab))[np.asarray(o.cpu())]
+        return labels_as_array(list(self.vocab))[np.asarray(o.cpu())]
 
 # %% ../../nbs/235_data.transforms.ipynb #5d0c9b1a
 def _float32(rows): return torch.from_numpy(np.asarray(rows).astype('f4', copy=False))
@@ -82,8 +86,21 @@ class OneHotRows(OneHotEncode):
     "`OneHotEncode` that decodes many targets too"
     def decodes(self, o): return [self.decodes(r) for r in o] if o.ndim>1 else one_hot_decode(o, None)
 
+def _no_set(labels):
+    "What to say of labels of one sample that are no list"
+    return (f"{labels!r} is not a list of labels: each sample needs one, also if it has one label, or none "
+            "(fastai takes a tuple apart before it comes here: make it a list)")
+
+def _numbers_of_set(vocab, labels):
+    "Numbers in `vocab` of the labels of one sample"
+    if not is_label_set(labels) and not isinstance(labels, np.ndarray): raise TypeError(_no_set(labels))
+    unknown = [o for o in labels if o not in vocab.o2i]
+    if unknown: raise KeyError(f"Labels {unknown} were not included in the training dataset")
+    return [vocab.o2i[o] for o in labels]
+
 class MultiCategorizeRows(MultiCategorize):
     "`MultiCategorize` that decodes many targets too"
+    def encodes(self, o): return TensorMultiCategory(_numbers_of_set(self.vocab, o))
     def decodes(self, o):
         if len(o) and is_listy(o[0]): return [self.decodes(r) for r in o]
         return MultiCategory([self.vocab[i] for i in o])
@@ -96,9 +113,20 @@ class EncodedRows(BatchTransform, EncodedMultiCategorize):
     def decodes(self, o):
         return [self.decodes(r) for r in o] if o.ndim>1 else MultiCategory(one_hot_decode(o, self.vocab))
 
+# %% ../../nbs/235_data.transforms.ipynb #6cad9f66
+class LabelSetRows(MultiCategorizeRows):
+    "`MultiCategorizeRows` and `OneHotRows` in one: what tsai's `TSMultiLabelClassification` encodes"
+    @property
+    def c(self): return len(self.vocab)
+    def encodes(self, o):
+        return TensorMultiCategory(one_hot(_numbers_of_set(self.vocab, o), len(self.vocab)).float())
+    def decodes(self, o):
+        return [self.decodes(r) for r in o] if o.ndim>1 else MultiCategory(one_hot_decode(o, self.vocab))
+
 # %% ../../nbs/235_data.transforms.ipynb #a56d11d0
 _of_rows = {Categorize:CategorizeRows, RegressionSetup:RegressRows, OneHotEncode:OneHotRows,
-            MultiCategorize:MultiCategorizeRows, EncodedMultiCategorize:EncodedRows}
+            MultiCategorize:MultiCategorizeRows, EncodedMultiCategorize:EncodedRows,
+            TSMultiLabelClassification:LabelSetRows}
 
 def _like(o, cls=None, **changes):
     "A copy of `o` with some attributes changed (`copy` would copy all items of an `L`)"

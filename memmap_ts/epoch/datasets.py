@@ -17,12 +17,13 @@ from fastai.data.transforms import ItemGetter
 from fastai.torch_core import TensorBase
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data.core import TSTensor
+from ..npy.dtypes import check_meaning, np_dtype
 from ..items import itemify
 from ..windows import Windows
 from ..data.kinds import kind_of, kind_of_tfm
 from ..data.select import Select
 from ..data.source import as_array
-from ..data.tensors import RowsTogether, RowsToTSTensor, np_dtype
+from ..data.tensors import RowsTogether, RowsToTSTensor
 
 # %% ../../nbs/370_epoch.datasets.ipynb #7c1b5dcb
 def as_series(
@@ -30,6 +31,7 @@ def as_series(
 ): # The same, nothing of it is loaded
     "`X` with the shape (samples, vars, steps)"
     X = as_array(X)
+    check_meaning(X.dtype)
     if X.dtype.kind not in 'biuf':
         raise TypeError(f"X has dtype {X.dtype}: series are real numbers. Pad arrays of different length to one "
                         "length; make complex ones two variables, real and imaginary")

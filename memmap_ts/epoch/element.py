@@ -185,6 +185,10 @@ class SamplePlan:
         rows = self.row_numbers(positions)
         return self.encode([self.items[which].reader(n).read(rows[which]) for which,n in self.arrays])
 
+    def check_unchanged(self):
+        "`OSError` if somebody wrote to a file of the arrays since it was opened"
+        for which,n in self.arrays: self.items[which].reader(n).check_unchanged()
+
     def fits(self, ds):
         "Is data set `ds` still what the plan was made of? Transforms may have been added to it"
         now = _ingredients(ds)

@@ -6,6 +6,7 @@
 __all__ = ['PHASES', 'ArrayStats', 'device_bytes', 'EpochClock', 'EpochStats']
 
 # %% ../../nbs/355_epoch.stats.ipynb #7bf8092c
+import sys
 from collections import namedtuple
 from time import perf_counter
 from ..io.residency import MOSTLY
@@ -13,6 +14,7 @@ from ..io.residency import MOSTLY
 # %% ../../nbs/355_epoch.stats.ipynb #91ca4ea5
 def device_bytes():
     "Bytes that devices have read for this process so far, None where nobody counts"
+    if sys.is_finalizing(): return None # an epoch that is left when Python ends
     try:
         with open('/proc/self/io') as f: return int(f.read().split('read_bytes:')[1].split()[0])
     except (OSError,IndexError): return None
@@ -48,7 +50,8 @@ class EpochClock:
         "What the epoch was like, now that it is over"
         self.lap('model' if self.n_batches else 'data')
         arrays = batches.reads.stats() if hasattr(batches, 'reads') else []
-        read = None if workers or self._device_bytes is None else device_bytes()-self._device_bytes
+        before,now = self._device_bytes,device_bytes()
+        read = None if workers or None in (before,now) else now-before
         return EpochStats(self.seconds, arrays, self.n_batches, n_expected, read, workers)
 
 # %% ../../nbs/355_epoch.stats.ipynb #33e73767

@@ -76,10 +76,10 @@ class Darwin(Portable):
         return 0
 
     # what is in memory
-    def maps_file(self, address_, fd):
+    def maps_file(self, root, fd):
         name = ctypes.create_string_buffer(4*1024) # PROC_PIDPATHINFO_MAXSIZE
         with suppress(OSError, AttributeError, ctypes.ArgumentError):
-            at,size = ctypes.c_uint64(address_),ctypes.c_uint32(len(name))
+            at,size = ctypes.c_uint64(address(root)),ctypes.c_uint32(len(name))
             n = self.libproc.proc_regionfilename(os.getpid(), at, name, size)
             return n>0 and os.path.samestat(os.fstat(fd), os.stat(os.fsdecode(name.value)))
     def mincore_is_reliable(self, path, fd): return os.access(path, os.W_OK) or os.fstat(fd).st_uid==os.geteuid()
@@ -102,8 +102,6 @@ class Darwin(Portable):
         self._control(fd, F_RDADVISE, struct.pack('=qi4x', offset, min(n_bytes, 2**31-1))) # struct radvisory
 
     # reads
-    def read_at(self, fd, buffer, offset):
-        with suppress(AttributeError): return os.preadv(fd, [buffer], offset)
     def _open_again(self, fd, command):
         "Open the file of `fd` once more, with `command` switched on for it; `OSError` if that can't be done."
         path = fcntl.fcntl(fd, F_GETPATH, bytes(1024)).rstrip(b'\0')

@@ -85,10 +85,11 @@ class DirectReads(CachedReads):
         return self.reader.system.direct_memory(n_bytes)
 
     def _copy(self, rows, out, ticket):
-        if not (ticket and ticket.copy_into(out)): super()._copy(rows, out, None)
+        if not (isinstance(ticket, DirectTicket) and ticket.copy_into(out)): super()._copy(rows, out, None)
 
     def close(self):
         "Let go of the memory and the file"
         self.free.clear()
         self.works = False
         self._close()
+        super().close()

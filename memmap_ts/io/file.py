@@ -6,64 +6,71 @@
 __all__ = ['MappedFile']
 
 # %% ../../nbs/140_io.file.ipynb #5230eed8
-import mmap, os, weakref
+import mmap
 import numpy as np
 from ..store import address, mapped_root
+from .identity import FileState
 from .system import system
 
 # %% ../../nbs/140_io.file.ipynb #fbe7570e
+_most_bytes = 2**30 # that are read in one call
+def _somewhere(offset): return ''
+
 class MappedFile:
     "The file that a contiguous array shows, open once more; knows bytes, not rows"
     def __init__(self,
         array:np.ndarray, # Contiguous view of a mapped file
-        root:np.memmap, # What maps the file
-        fd:int, # The file, open for reading; closed with this object
-        system=system, # The platform
+        state:FileState, # Of that file
     ):
-        weakref.finalize(self, os.close, fd)
-        self.fd,self.path,self.system = fd,root.filename,system
+        root,self.state,self.system = mapped_root(array),state,state.system
+        self.fd,self.path = state.fd,state.path
         self.read_only,self.n_bytes = root.mode=='r',array.nbytes
         self.offset = root.offset+address(array)-address(root) # of the array in the file
-        self.window_bytes = system.read_ahead_bytes(fd)
-        self.check()
+        self.window_bytes = self.system.read_ahead_bytes(self.fd)
         first = self.offset//mmap.ALLOCATIONGRANULARITY*mmap.ALLOCATIONGRANULARITY
         self.lead_bytes = self.offset-first # of the mapping, before the array
-        self.mapping = mmap.mmap(fd, self.lead_bytes+self.n_bytes, access=mmap.ACCESS_READ, offset=first)
-        self.takes_advice = system.advise_random(self.mapping, fd)
+        self.mapping = mmap.mmap(self.fd, self.lead_bytes+self.n_bytes, access=mmap.ACCESS_READ, offset=first)
+        self.takes_advice = self.system.advise_random(self.mapping, self.fd)
         self.address = address(np.frombuffer(self.mapping, 'u1')) # of the mapping
         self.array = np.ndarray(array.shape, array.dtype, self.mapping, self.lead_bytes)
 
     @classmethod
     def of(cls, array, system=system):
         "The file of `array`, or None if there is none that is known to be it"
-        root = mapped_root(array)
-        if root is None or root.filename is None or root.mode=='c' or not os.path.isfile(root.filename): return None
-        fd = os.open(root.filename, os.O_RDONLY|getattr(os, 'O_BINARY', 0))
-        if system.maps_file(address(root), fd): return cls(array, root, fd, system)
-        os.close(fd)
+        state = FileState.of(array, system)
+        return state and cls(array, state)
 
-    def check(self):
-        "`OSError` if the file is shorter than it was"
-        size,need = os.fstat(self.fd).st_size,self.offset+self.n_bytes
-        if size<need:
-            raise OSError(f"{self.path} was truncated while it was read: {size:,} bytes, {need:,} before. "
-                          "Write or copy it again")
-
-    def came_short(self):
-        "The error for a read that gave less than was asked for"
-        self.check()
-        return OSError(f"{self.path}: a read came short, and the file has its size: read it again")
-
-    def read_into(self, offset, out):
-        "Fill `out` from `offset` of the array; False where the system can't do that"
-        left,offset = memoryview(out.reshape(-1).view('u1')),self.offset+offset
-        while left:
-            try: n = self.system.read_at(self.fd, left, offset)
-            except OSError as e: raise OSError(e.errno, e.strerror, self.path) from e
+    def read_into(self, offset, out, where=_somewhere):
+        "Fill `out` from `offset` of the array; False where the system can't. In an error it is `where(offset)`"
+        left = memoryview(out.reshape(-1).view('u1'))
+        while left: # a read that comes short is followed by one that tells why
+            try: n = self.system.read_at(self.fd, left, self.offset+offset)
+            except OSError as e: raise OSError(e.errno, e.strerror+where(offset), self.path) from e
             if n is None: return False
-            if not n: raise self.came_short()
+            if not n: raise self._came_short(where(offset))
             left,offset = left[n:],offset+n
         return True
+
+    def read_many(self, offsets, out, at, where):
+        """Fill rows `at` of the array `out` of bytes, row k of it from `offsets[k]` of the array, all by calls.
+
+        False where the system has no such calls. In an error row k is `where(k)`."""
+        n_bytes = out.shape[1]
+        def one(k): return self.read_into(int(offsets[k]), out[k], lambda _: where(k))
+        if n_bytes>=_most_bytes or not len(at): return all(one(k) for k in at.tolist())
+        file_offsets,to = self.offset+offsets[at],address(out)+(n_bytes*at).astype('u8')
+        most = self.system.reads_at_once
+        for i in range(0, len(at), most): # one after the other, as each is done when it has been started
+            reads = self.system.start_reads(self.fd, file_offsets[i:i+most], to[i:i+most], n_bytes)
+            if reads is None: return all(one(k) for k in at[i:].tolist())
+            got = np.concatenate([r.wait() for r in reads])
+            for k in at[i:i+most][got!=n_bytes].tolist(): one(k) # the true error, if it is one
+        return True
+
+    def _came_short(self, where):
+        "The error for a file that ends too early, or a disk that says nothing."
+        self.state.check_size()
+        return OSError(f"{self.path}: a read came short{where}, and the file has its size: read it again")
 
     def will_need(self, offsets, sizes):
         "Hint `sizes` bytes from each of `offsets` in the array, both lists: each in pieces that one hint can bring"

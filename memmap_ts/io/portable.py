@@ -6,7 +6,8 @@
 __all__ = ['Portable']
 
 # %% ../../nbs/105_io.portable.ipynb #e452a2cf
-import mmap
+import mmap, os
+from contextlib import suppress
 
 # %% ../../nbs/105_io.portable.ipynb #e458bbcd
 class Portable:
@@ -31,8 +32,11 @@ class Portable:
         return False
 
     # what is in memory
-    def maps_file(self, address:int, fd:int) -> bool|None:
-        "Is the file mapped at `address` the one open as `fd`?"
+    def maps_file(self, root, fd:int) -> bool|None:
+        "Is the file that the array `root` maps the one open as `fd`?"
+    def lost_name(self, address:int) -> bool:
+        "Is it certain that the file mapped at `address` has no name any more?"
+        return False
     def mincore_is_reliable(self, path, fd:int) -> bool:
         "Can `pages_in_memory` be believed by this user, for this file?"
         return False
@@ -42,6 +46,14 @@ class Portable:
         "For each page of the mapping from `address`, the start of one: 1 if it is in memory"
     def evict(self, path):
         "Drop a file from the page cache, as far as the system lets us"
+
+    # a file that must not become shorter
+    def open_to_hold(self, fd:int) -> int|None:
+        "The file of `fd` once more, for `hold`; None where it can't be held, so that its mapping is not to be touched"
+    def hold(self, fd:int):
+        "Let nobody shorten the file, or open it to write, until `release`; `OSError` if that can't be had now"
+    def release(self, fd:int):
+        "End what `hold` began"
 
     # advice
     def read_ahead_bytes(self, fd:int) -> int:
@@ -57,6 +69,7 @@ class Portable:
     reads_at_once = 128 # that `start_reads` may be asked for; more wait for each other
     def read_at(self, fd:int, buffer, offset:int) -> int|None:
         "Read from `offset` of the file into `buffer`: how many bytes"
+        with suppress(AttributeError): return os.preadv(fd, [buffer], offset) # Windows has none
     def open_in_order(self, fd:int, offset:int, n_bytes:int):
         "The file of `fd` once more, to be read from `offset` on in order; closed by the caller. Or `OSError`"
         raise OSError(f"{type(self).__name__}: no file is opened a second time to be read in order")

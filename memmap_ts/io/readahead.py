@@ -19,29 +19,35 @@ class ReadAhead:
     def rows(self,
         rows:np.ndarray, # Row numbers
         row_bytes:int, # Bytes of a row
-    ):
+    ) -> bool|np.ndarray: # Which are known to be in memory: True for all, False for none, or a bool for each
         "Hint `rows` of the array"
         offsets = rows.astype('int64')*row_bytes
-        if not len(rows) or self.residency.all_in_memory(offsets+row_bytes//2): return
+        if not len(rows) or self.residency.all_in_memory(offsets+row_bytes//2): return self.residency.knows
         run = is_run(rows)
         if row_bytes<=PAGE and not run: return self._missing_pages(offsets, row_bytes)
-        complete = self.residency.pages(offsets, row_bytes)[1].min(1)
-        if complete.all(): return
-        if run: self.file.will_need([int(offsets[0])], [len(rows)*row_bytes])
-        else: self.file.will_need(np.sort(offsets[complete==0]).tolist(), itertools.repeat(row_bytes))
+        complete = self.residency.pages(offsets, row_bytes)[1].min(1)>0
+        if not complete.all():
+            if run: self.file.will_need([int(offsets[0])], [len(rows)*row_bytes])
+            else: self.file.will_need(np.sort(offsets[~complete]).tolist(), itertools.repeat(row_bytes))
+        return self.residency.knows and complete
 
     def stretches(self,
         offsets:np.ndarray, # In the array
         n_bytes:int, # Of each stretch
-    ):
+    ) -> bool|np.ndarray: # As `rows` gives it
         "Hint `n_bytes` from each of `offsets`"
-        if len(offsets) and not self.residency.all_in_memory(offsets+n_bytes//2): self._missing_pages(offsets, n_bytes)
+        if not len(offsets) or self.residency.all_in_memory(offsets+n_bytes//2): return self.residency.knows
+        return self._missing_pages(offsets, n_bytes)
 
     def _missing_pages(self, offsets, n_bytes):
-        "Hint the pages that are missing, neighbours together."
+        "Hint the pages that are missing, neighbours together; which of the stretches are complete."
         pages,found = self.residency.pages(offsets, n_bytes)
         missing = np.sort(pages[found==0])
-        if not len(missing): return
+        if len(missing): self._hint_pages(missing)
+        return self.residency.knows and found.min(1)>0
+
+    def _hint_pages(self, missing):
+        "Hint pages, in ascending order, neighbours together."
         cuts = np.flatnonzero(np.diff(missing)>1)
         first,last = missing[np.append(0, cuts+1)],missing[np.append(cuts, len(missing)-1)]
         self.file.will_need((first*PAGE-self.file.lead_bytes).tolist(), ((last-first+1)*PAGE).tolist())

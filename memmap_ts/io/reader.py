@@ -11,8 +11,10 @@ import numpy as np
 from ..store import mapped_root
 from .direct import DirectReads
 from .file import MappedFile
+from .hold import Hold
+from .identity import FileState
 from .readahead import ReadAhead
-from .reads import CachedReads, MappedReads, MemoryReads, Reads
+from .reads import CachedReads, MappedReads, MemoryReads, Reads, is_one_read
 from .residency import MOSTLY, Residency
 from .rows import RowCopier
 from .sweep import range_in_order
@@ -22,7 +24,7 @@ from .system import system
 def choose_way(
     mapped:bool, # Is the array a view of a mapped file?
     has_file:bool, # Is that file known?
-    in_memory:bool, # Are its rows in memory?
+    in_memory:bool, # Are its rows in memory, and safe to copy from there?
     read_directly:bool, # Are they too many to be kept, and can they be read past the page cache?
 ) -> type: # Of `Reads`
     "How an epoch reads rows"
@@ -40,14 +42,22 @@ class RowReader:
         self.array,self.n_rows,self.system = array.view(np.ndarray),len(array),system
         self.row_bytes = array.dtype.itemsize*prod(array.shape[1:])
         self.mapped = mapped_root(array) is not None
-        self.file = self.residency = self.ahead = self.copier = None
-        flags = array.flags
-        if not (flags.c_contiguous and flags.aligned and array.size) or array.dtype.hasobject: return # through `gather`
-        if self.mapped: self.file = MappedFile.of(self.array, system)
-        if self.file:
+        self.state = self.file = self.residency = self.ahead = self.copier = None
+        if array.dtype.hasobject or not array.size: return
+        if self.mapped: self.state = FileState.of(self.array, system)
+        if not (array.flags.c_contiguous and array.flags.aligned): return # through `gather`
+        if self.state:
+            self.file = MappedFile(self.array, self.state)
             self.residency = Residency(self.file)
             self.ahead = ReadAhead(self.residency)
         self.copier = RowCopier(self.file.array if self.file else self.array, self.row_bytes)
+
+    def where(self,
+        offset:int, # In the array
+    ) -> str: # For an error
+        "Which row of the file is at `offset`"
+        first = self.file.offset-mapped_root(self.array).offset
+        return f' in row {(first+offset)//self.row_bytes:,}'
 
     def share_in_memory(self,
         rows:np.ndarray, # Row numbers
@@ -66,13 +76,14 @@ class RowReader:
         n_rows = self.n_rows if n_rows is None else n_rows
         if sample is None: sample = np.random.default_rng().integers(0, self.n_rows, 256)
         share = self.share_in_memory(sample, 256)
-        in_memory = share>MOSTLY
+        if self.state: self.state.begin()
+        in_memory = share>MOSTLY and self.may_copy()
         fd = None if self.file is None or in_memory else self._open_direct(n_rows)
         way = choose_way(self.mapped, self.file is not None, in_memory, fd is not None)
         if way is MemoryReads: return MemoryReads(self)
         if way is DirectReads: return DirectReads(self, fd, share)
         reads = way(self, share, only_copies=in_memory and self.file is not None)
-        if way is CachedReads and first_batch is not None:
+        if way is CachedReads and share<=MOSTLY and first_batch is not None:
             reads.sweep_part = self._part(reads, n_rows, sample, first_batch)
         return reads
 
@@ -84,7 +95,16 @@ class RowReader:
         if out is None: out = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
         if not self.mapped: return MemoryReads(self).read(rows, out)
         reads = (CachedReads if self.file else MappedReads)(self)
-        return reads.read(rows, out, reads.announce(rows))
+        at_once = self.file and out.nbytes<=self.file.window_bytes and is_one_read(rows) # no hint is quicker
+        return reads.read(rows, out, None if at_once else reads.announce(rows))
+
+    def check_unchanged(self):
+        "`OSError` if somebody wrote to the file since it was opened"
+        if self.state: self.state.check_unchanged()
+
+    def may_copy(self) -> bool:
+        "Is the mapping of the file safe, where its rows are in memory?"
+        return self.file is None or (self.residency.knows and Hold(self.state).is_possible())
 
     def _open_direct(self, n_rows):
         "Open the file for direct reads, if it is only read, and the epoch wants much more than there is memory."

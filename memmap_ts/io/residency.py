@@ -23,9 +23,16 @@ class Residency:
         self.n_pages = -(-len(file.mapping)//PAGE)
         self.page_bits = None # one for each page of the mapping
         self.bits_are_reliable = file.takes_advice # where advice is refused, so is `mincore`, or it says nothing
+        self.knows = self.mincore_is_reliable and self.bits_are_reliable # are the bits the truth, at the last look?
         self.complete = False # are all pages in memory?
         self.recheck_at = 0 # seconds, of the monotonic clock
         self.loses_pages = False # did pages that were read in order not stay?
+
+    def known(self, offsets, n_bytes):
+        "Which of `n_bytes` from each of `offsets` are known to be in memory: True for all, False, or a bool for each"
+        self.look()
+        if not self.knows or self.complete: return self.knows
+        return self.pages(offsets, n_bytes)[1].min(1)>0
 
     def share(self, offsets):
         "Share of the pages at `offsets` of the array that is in memory; 0 where the system does not tell"
@@ -47,6 +54,7 @@ class Residency:
         else:
             self.page_bits,self.complete = bits,complete
             if complete: self.bits_are_reliable = self.share(self._some(64))==1
+        self.knows = self.mincore_is_reliable and self.bits_are_reliable
         took = time.monotonic()-start
         self.recheck_at = start+took+max(.25, 50*took)
 

@@ -38,6 +38,7 @@ def samples(
     "A loader of the samples to look at; `ValueError` if they have no targets, or there are none"
     dl = learn.dls.valid
     if (X is None)!=(y is None): raise ValueError("pass X and y, or neither for the validation set")
+    if X is None and not dl.n: raise ValueError("there is no validation set to look at: pass X and y")
     bs = bs or dl.bs
     dl = dl.new(bs=bs, sampler=None, cache=None) if X is None else dl.new_dl(X, y, bs=bs)
     if len(dl.dataset.tls)<=dl.n_inp: raise ValueError("importance is how much worse predictions get: it needs targets")
@@ -78,7 +79,10 @@ def key_metric(
     idx, # Which of its metrics; None for the loss
 ) -> tuple: # Its name, and the metric (None for the loss)
     "The metric that is looked at; the loss, too, if there are no metrics"
-    if idx is None or not len(learn.metrics): return type(learn.loss_func).__name__,None
+    n = len(learn.metrics)
+    if idx is None or not n: return type(learn.loss_func).__name__,None
+    if not -n<=idx<n:
+        raise ValueError(f"key_metric_idx={idx}: the learner has {n} metric(s), numbered from 0; None is the loss")
     return learn.metrics[idx].name,learn.metrics[idx]
 
 # %% ../../nbs/605_learning.score.ipynb #f2f4dd0d

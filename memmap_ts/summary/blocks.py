@@ -77,6 +77,13 @@ def thread_memory(
     return getattr(_thread, name)[:n_bytes].view(dtype).reshape(shape)
 
 # %% ../../nbs/400_summary.blocks.ipynb #a1407411
+def _runs(view):
+    "Offsets of the runs of bytes that `view`, in the order of memory, is made of, and the bytes of a run."
+    offsets,n_bytes,axes = np.zeros(1, 'i8'),view.itemsize,list(zip(view.shape, view.strides))
+    while axes and axes[-1][1]==n_bytes: n_bytes *= axes.pop()[0]
+    for n,stride in axes: offsets = (offsets[:,None]+np.arange(n)*stride).reshape(-1)
+    return offsets,n_bytes
+
 class BlockReader:
     "Blocks of an array, or of some of its rows"
     whole_rows = False
@@ -91,8 +98,8 @@ class BlockReader:
         if rows is not None: self.shape[self.row_axis] = len(rows)
 
     def check(self):
-        "`OSError` if the file is shorter than it was"
-        if self.reader.file: self.reader.file.check()
+        "`OSError` if the file is shorter than it was, or somebody wrote to it"
+        self.reader.check_unchanged()
 
     def announce(self, blocks):
         "Ask the system for what `blocks`, one after the other, will read, if it is not in memory"
@@ -120,9 +127,19 @@ class BlockReader:
     def _piece(self, slices):
         "What `slices` take of the array"
         view,file = self.array[slices],self.reader.file
-        if file is None or not view.flags.c_contiguous: return view
+        if file is None or not view.size: return view
         out = thread_memory('file', view.shape, view.dtype)
-        return out if file.read_into(address(view)-address(self.array), out) else view
+        offsets,n_bytes = _runs(view)
+        offsets += address(view)-address(self.array)
+        if len(offsets)==1: done = file.read_into(int(offsets[0]), out, self._where)
+        else:
+            runs = out.reshape(-1).view('u1').reshape(-1, n_bytes)
+            done = file.read_many(offsets, runs, np.arange(len(runs)), lambda k: self._where(offsets[k]))
+        return out if done else view
+
+    def _where(self, offset):
+        "Which row is at `offset`, if the file has rows of the array."
+        return '' if self.row_axis else self.reader.where(offset)
 
 # %% ../../nbs/400_summary.blocks.ipynb #269029c9
 class RowBlocks:
@@ -136,7 +153,9 @@ class RowBlocks:
         self.order,self.row_axis,self._lock = [0,1,2],0,threading.Lock()
         self.shape = [len(source) if rows is None else len(rows), *three_axes(source.shape)[1:]]
 
-    def check(self): "Nothing can become shorter here, as far as one knows"
+    def check(self):
+        "`OSError` if the reader knows that rows are of another version by now than they were"
+        with self._lock: self.reader.check_unchanged()
 
     def announce(self, blocks): "Nobody knows where rows come from"
 

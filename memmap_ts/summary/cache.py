@@ -31,7 +31,7 @@ def _trusted_stat(root):
     if root is None or root.mode!='r' or root.filename is None or not os.path.isfile(root.filename): return None
     try:
         with open(root.filename, 'rb') as f:
-            stat,same = os.fstat(f.fileno()),system.maps_file(address(root), f.fileno())
+            stat,same = os.fstat(f.fileno()),system.maps_file(root, f.fileno())
     except OSError: return None
     if same is False or system.writes_to(stat) or abs(time.time_ns()-stat.st_mtime_ns)<_TICK_NS: return None
     return stat
@@ -41,13 +41,21 @@ def _to_json(a): return [o if isinstance(o, int) or np.isfinite(o) else str(o) f
 
 def _from_json(values, dtype): return np.array([float(o) if isinstance(o, str) else o for o in values], dtype)
 
+def _sealed(entry):
+    "`entry` with a digest of what it says."
+    text = json.dumps({k: o for k,o in entry.items() if k!='digest'}, sort_keys=True, allow_nan=False)
+    return dict(entry, digest=hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
+
 # %% ../../nbs/425_summary.cache.ipynb #91ffd938
+_MOST_BYTES = 2**28 # of the file of results; ours are smaller
+
 def _entries(path):
     "What file `path` has of results; nothing if there is none yet, or it is not one of ours"
-    try: res = json.loads(path.read_text())
-    except (OSError,ValueError): return []
-    if not isinstance(res, list): return []
-    return [o for o in res if isinstance(o, dict) and isinstance(o.get('key'), dict)]
+    try:
+        if path.stat().st_size>_MOST_BYTES: return []
+        res = json.loads(path.read_text())
+        return [o for o in res if isinstance(o, dict) and o==_sealed(o)] if isinstance(res, list) else []
+    except (OSError,ValueError,RecursionError): return []
 
 def _replace(path, text):
     "Write a whole file, or leave it as it is"
@@ -89,8 +97,8 @@ class StatsCache:
         "What was kept for this key"
         dtypes = dict(count='i8', nans='i8', mean='f8', std='f8', min=dtype, max=dtype)
         for entry in _entries(self.path) if self.key else ():
-            if entry['key']!=self.key: continue
-            with suppress(KeyError,TypeError,ValueError):
+            if entry.get('key')!=self.key: continue
+            with suppress(KeyError): # of another version of this package
                 return entry['n'],[_from_json(entry[k], dtypes[k]).reshape(entry['shape'])[()] for k in FIELDS]
 
     def settle(self):
@@ -107,10 +115,10 @@ class StatsCache:
         shape = np.shape(stats[2])
         if self.key is None or self._key()!=self.key or np.size(stats[2])>self.most_values: return
         new = dict(key=self.key, shape=list(shape), n=n_rows, **{k: _to_json(o) for k,o in zip(FIELDS, stats)})
-        _replace(self.path, json.dumps([new, *self._others()][:self.n_kept], allow_nan=False))
+        _replace(self.path, json.dumps([_sealed(new), *self._others()][:self.n_kept]))
 
     def _others(self):
         "Results for other keys of the file as it is now"
         same = 'size','mtime','ctime'
-        entries = [o for o in _entries(self.path) if o['key']!=self.key]
-        return [o for o in entries if all(o['key'].get(k)==self.key[k] for k in same)]
+        keys = [(o,o.get('key')) for o in _entries(self.path)]
+        return [o for o,key in keys if key!=self.key and all(key.get(k)==self.key[k] for k in same)]

@@ -40,7 +40,7 @@ def _remade(t, values, names, **kwargs):
     return type(t)(*values, **settings, **kwargs)
 
 # %% ../../nbs/430_summary.scale.ipynb #63cc0019
-def _stats(t, X, rows, sel):
+def _stats(t, X, rows, sel, on_nans):
     "Fields of what `sel` leaves of `rows`, each of shape (vars, steps) if `t` has values for steps, else (vars, 1)"
     each_step = t.by_step or (sel is not None and not isinstance(sel.sel_steps, slice))
     stats = summarise(X, rows, by=('var','step') if each_step else 'var')[2]
@@ -48,6 +48,8 @@ def _stats(t, X, rows, sel):
     if sel is not None: stats = [sel.encodes_batch(o) for o in stats]
     if not t.by_step: stats = pool_stats(stats, 1)
     _check_finite(t, stats[-2:])
+    count,nans = (o.sum(1) for o in stats[:2])
+    if on_nans: on_nans(nans/np.maximum(count+nans, 1))
     return stats
 
 # %% ../../nbs/430_summary.scale.ipynb #c128acf5
@@ -61,9 +63,9 @@ def _check_finite(t, limits):
             "(NaNs are left out of statistics)")
 
 # %% ../../nbs/430_summary.scale.ipynb #623208a0
-def _standardize(t, X, rows, sel=None):
+def _standardize(t, X, rows, sel=None, on_nans=None):
     "`TSStandardize` with mean and std of `rows`"
-    stats = _stats(t, X, rows, sel)
+    stats = _stats(t, X, rows, sel, on_nans)
     mean,std = np.zeros(stats[0].shape),np.ones(stats[0].shape)
     for group in _groups(t, len(mean)):
         _,_,mean[group],std[group],_,_ = pool_stats([o[group] for o in stats], 0)
@@ -73,9 +75,9 @@ def _standardize(t, X, rows, sel=None):
     return _remade(t, values, ('by_sample','by_var','by_step','exc_vars','eps'))
 
 # %% ../../nbs/430_summary.scale.ipynb #01fc158c
-def _normalize(t, X, rows, sel=None):
+def _normalize(t, X, rows, sel=None, on_nans=None):
     "`TSNormalize` with min and max of `rows`"
-    stats = _stats(t, X, rows, sel)
+    stats = _stats(t, X, rows, sel, on_nans)
     low,high = np.full(stats[0].shape, float(t.range_min)),np.full(stats[0].shape, float(t.range_max))
     for group in _groups(t, len(low)): *_,low[group],high[group] = pool_stats([o[group] for o in stats], 0)
     low,high = low.astype('f4'),high.astype('f4')
@@ -106,7 +108,7 @@ def _limits(x, axis, quantile_range=(25,75)):
     return low-1.5*(high-low),high+1.5*(high-low)
 
 # %% ../../nbs/430_summary.scale.ipynb #a9b5e14b
-def _robust(t, X, rows, sel=None):
+def _robust(t, X, rows, sel=None, _=None):
     "`TSRobustScale` with median and interquartile range of a sample of `rows`"
     x = sample_rows(X, rows, sel)
     median = np.nanmedian(x, (0,2), keepdims=True)
@@ -118,7 +120,7 @@ def _robust(t, X, rows, sel=None):
     return _remade(t, values, ('quantile_range','exc_vars','eps'))
 
 # %% ../../nbs/430_summary.scale.ipynb #35923912
-def _clip(t, X, rows, sel=None):
+def _clip(t, X, rows, sel=None, _=None):
     "`TSClipOutliers` with limits of a sample of `rows`"
     def as_tensor(limit): return torch.from_numpy(limit.astype('f4') if t.by_var else np.float32(limit).reshape(()))
     limits = _limits(sample_rows(X, rows, sel), (0,2) if t.by_var else None)
@@ -139,6 +141,7 @@ def fit_tfms(
     rows, # Training rows, numbers or a range
     why:str=None, # What changes samples before these transforms, so that values from `X` would be wrong for them
     sel:Select=None, # Takes some variables and steps of rows of `X`
+    on_nans=None, # Function of the share of NaNs in each variable, called if they were counted and nothing fills them
 ) -> list: # `batch_tfms`, those of tsai that need it with values
     "Give scaling transforms of tsai the statistics of all training rows"
     tfms = [t() if isinstance(t, type) else t for t in L(batch_tfms)]
@@ -147,9 +150,10 @@ def fit_tfms(
     fits = {tsai.TSStandardize:_standardize, tsai.TSNormalize:_normalize,
             tsai.TSRobustScale:_robust, tsai.TSClipOutliers:_clip}
     first = min(tfms, key=lambda t: getattr(t, 'order', 0)) # the first of those of the same order
+    if not all(type(t) in fits for t in tfms): on_nans = None # another transform may fill them
     for i,t in enumerate(tfms):
         if type(t) not in fits or not t._setup: continue
         before = why or (None if t is first else type(first).__name__)
-        if before is None: tfms[i] = fits[type(t)](t, X, rows, sel)
+        if before is None: tfms[i] = fits[type(t)](t, X, rows, sel, on_nans)
         elif t.use_single_batch: _from_one_batch(t, before)
     return tfms

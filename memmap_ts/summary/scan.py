@@ -110,6 +110,7 @@ class Scan:
                 if len(coming)>self.n_threads+2: self._merge(coming.popleft().result())
                 yield
             for future in coming: self._merge(future.result())
+        self.blocks.check()
 
     def _merge(self, found):
         "Add the moments that a thread `found`"

@@ -7,6 +7,7 @@ __all__ = ['AXES', 'ArraySubject', 'WindowsSubject', 'SourceSubject', 'subject_o
 
 # %% ../../nbs/405_summary.subject.ipynb #bc1d72fa
 import numpy as np
+from ..npy.dtypes import check_meaning
 from ..io.rows import as_idxs, idx_dtype
 from ..data.source import Source, as_array
 from ..windows import Windows
@@ -18,6 +19,7 @@ from .scan import Scan, scan_array
 # %% ../../nbs/405_summary.subject.ipynb #b8df320b
 def _check_numbers(shape, dtype):
     "An error for what has no statistics"
+    check_meaning(dtype)
     if dtype.kind not in 'biuf': raise TypeError(f"X has dtype {dtype}: statistics are of real numbers")
     if len(shape)>3:
         raise ValueError(f"X has shape {shape}: pass (samples, vars, steps), (samples, steps) or (samples,)")

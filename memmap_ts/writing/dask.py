@@ -10,9 +10,10 @@ import os
 from contextlib import nullcontext
 from math import prod
 import numpy as np
-from .cast import as_chunk
-from .disk import sync_file
-from .part import UnfinishedFile, write_all
+from .cast import as_chunk, as_text
+from ..disk.files import sync_file, write_all
+from ..work.progress import bars_are_seen
+from .part import UnfinishedFile, write_values
 
 # %% ../../nbs/525_writing.dask.ipynb #7d52cd67
 def _pieces(first, block_shape, shape):
@@ -33,7 +34,7 @@ class Region:
         self.path,self.layout,self.wanted,self.shape = part.path,part.layout,part.wanted,shape
         self.mark_offset,self.mark = self.layout.offset(shape[0]),os.urandom(16)
         part.file.seek(self.mark_offset)
-        write_all(part.file, np.frombuffer(self.mark, 'u1'))
+        write_all(part.file, self.mark)
         sync_file(part.file) # for other machines to see it
 
     def __setitem__(self, where, block):
@@ -49,10 +50,15 @@ class Region:
             if f.read(16)!=self.mark: raise OSError(f"{self.path} is of another run: this block came too late")
             for i,n_before in _pieces(first, block.shape, self.shape):
                 f.seek(self.layout.data_offset+n_before*self.layout.dtype.itemsize)
-                write_all(f, block[i])
-            os.fsync(f.fileno())
+                write_values(f, block[i])
+            sync_file(f)
 
 # %% ../../nbs/525_writing.dask.ipynb #902828d7
+def _as_text(x):
+    "The byte strings of dask array `x` as text, which is never longer"
+    dtype = np.dtype(f'U{max(x.dtype.itemsize, 1)}')
+    return x.map_blocks(as_text, dtype=dtype, meta=np.empty((0,)*x.ndim, dtype))
+
 def store_dask(
     x, # dask array
     part:UnfinishedFile, # Where its rows go
@@ -65,5 +71,7 @@ def store_dask(
         raise ValueError(f"a dask array of shape {x.shape}, whose number of rows is not known: "
                          "call `x.compute_chunk_sizes()` first, or pass its blocks one after the other")
     as_chunk(np.empty((0,*x.shape[1:]), x.dtype)) # can it be put on disk?
+    if x.dtype.kind=='S' and (part.wanted.dtype is None or part.wanted.dtype.kind!='S'): x = _as_text(x)
     part.begin(x.shape[1:], part.wanted.of_first(x))
-    with ProgressBar() if progress else nullcontext(): da.store(x, Region(part, x.shape), lock=False)
+    shown = ProgressBar() if progress and bars_are_seen() else nullcontext()
+    with shown: da.store(x, Region(part, x.shape), lock=False)

@@ -2,6 +2,8 @@
 import os, signal, subprocess, time, numpy as np, pandas as pd, pytest
 from functools import partial
 import shell
+from numpy.lib import format as npy
+from memmap_ts.cli import convert as command
 from memmap_ts.cli.convert import _pick, convert
 from memmap_ts.store import create_memmap
 
@@ -62,8 +64,98 @@ def test_ctrl_c(tmp_path):
     time.sleep(.1)
     p.send_signal(signal.SIGINT)
     err = p.communicate()[1]
-    assert p.returncode==1 and 'interrupted' in err and 'Traceback' not in err, err
+    assert p.returncode==130 and err.strip()=='interrupted: nothing was written', err
     assert sorted(o.name for o in tmp_path.iterdir())==['a.npy']
+
+def made(*args, **kwargs): convert(*map(str, args), **kwargs)
+
+def fails(*args, **kwargs):
+    "What the command says, in the process itself"
+    with pytest.raises(SystemExit) as e: made(*args, **kwargs)
+    return e.value.code
+
+@pytest.mark.parametrize('old', [True,False])
+def test_ctrl_c_in_the_last_moment(old, tmp_path, monkeypatch, capsys):
+    "The file has its name: it is not said that nothing was written"
+    np.save(tmp_path/'a.npy', X)
+    if old: np.save(tmp_path/'X.npy', X[:1])
+    def interrupted(*args, **kwargs):
+        to_memmap(*args, **kwargs)
+        raise KeyboardInterrupt
+    to_memmap = command.to_memmap
+    monkeypatch.setattr(command, 'to_memmap', interrupted)
+    assert fails(tmp_path/'a.npy', tmp_path/'X.npy', overwrite=True)==130
+    assert capsys.readouterr().err.strip()==f"interrupted, after writing {tmp_path/'X.npy'}"
+    assert np.load(tmp_path/'X.npy').shape==X.shape
+
+def test_ctrl_c_before(tmp_path, monkeypatch, capsys):
+    np.save(tmp_path/'a.npy', X); np.save(tmp_path/'X.npy', X[:1])
+    def interrupted(*args, **kwargs): raise KeyboardInterrupt
+    monkeypatch.setattr(command, 'to_memmap', interrupted)
+    assert fails(tmp_path/'a.npy', tmp_path/'X.npy', overwrite=True)==130
+    assert capsys.readouterr().err.strip()=='interrupted: nothing was written'
+
+def test_a_label_in_each_row(tmp_path):
+    df = pd.DataFrame(X.swapaxes(1,2).reshape(-1,2), columns=['a','b']).assign(id=np.repeat(range(50), 6), y=np.repeat(['x','y']*25, 6), t=[*range(6)]*50)
+    df.to_csv(tmp_path/'t.csv', index=False)
+    args,table = (tmp_path/'t.csv',tmp_path/'X.npy'),dict(sample='id', data='a,b', steps=True, y=str(tmp_path/'y.npy'), overwrite=True)
+    made(*args, target='y', **table)
+    assert np.load(tmp_path/'y.npy').tolist()==['x','y']*25 and np.load(tmp_path/'X.npy').shape==X.shape
+    assert "--take 'last'" in fails(*args, target='t', **table)
+    made(*args, target='t', take='last', y_dtype='int64', **table)
+    assert np.load(tmp_path/'y.npy').tolist()==[5]*50
+
+def test_a_file_for_each_sample(tmp_path):
+    for i in range(12): np.save(tmp_path/f's{i:02}.npy', X[i])
+    said = fails(tmp_path/'s*.npy', tmp_path/'X.npy')
+    assert '--stack for an array of shape (12, 2, 6)' in said and '--join joins' in said
+    for how,shape in ((dict(stack=True),(12,2,6)), (dict(join=True),(24,6)), (dict(stack=True, transpose=True),(12,6,2))):
+        made(f'{tmp_path}/s*.npy', tmp_path/'X.npy', overwrite=True, **how)
+        assert np.load(tmp_path/'X.npy').shape==shape
+    made(f'{tmp_path}/s00*.npy', tmp_path/'one.npy', stack=True)
+    assert np.load(tmp_path/'one.npy').shape==(1,2,6)
+    assert '--stack and --join' in fails(tmp_path/'s*.npy', tmp_path/'Z.npy', stack=True, join=True)
+
+def test_labels_of_hdf5_are_text(tmp_path, recwarn):
+    h5py = pytest.importorskip('h5py', reason='h5py is optional, and not installed')
+    words = ['run','läuft']*20
+    with h5py.File(tmp_path/'a.h5', 'w') as f:
+        f['variable'],f['bytes'],f['X'] = words,np.array([o.encode() for o in words]),np.zeros((40,6,2))
+        f.create_dataset('fixed', (40,), h5py.string_dtype('utf-8', 6))[:] = words
+    for name in ('variable','bytes','fixed'):
+        made(f'{tmp_path}/a.h5', tmp_path/'y.npy', dataset=name, overwrite=True)
+        assert np.load(tmp_path/'y.npy').tolist()==words
+    made(f'{tmp_path}/a.h5', tmp_path/'X.npy', dataset='X', transpose=True)
+    assert np.load(tmp_path/'X.npy').shape==(40,2,6) and not recwarn.list
+
+def old_header(fn, a):
+    "Save `a` as NumPy once did with numbers of its own as shape"
+    header = repr(dict(descr=npy.dtype_to_descr(a.dtype), fortran_order=False, shape=a.shape)).replace(str(a.shape), f"({', '.join(f'np.int64({n})' for n in a.shape)},)")
+    header = header.ljust(246)+'\n'
+    fn.write_bytes(b'\x93NUMPY\x01\x00'+len(header).to_bytes(2, 'little')+header.encode()+a.tobytes())
+
+def test_a_header_of_numpys_numbers_is_repaired(tmp_path):
+    old_header(tmp_path/'a.npy', X[:20]); np.save(tmp_path/'b.npy', X[20:])
+    with pytest.raises(ValueError): np.load(tmp_path/'a.npy')
+    made(tmp_path/'a.npy', tmp_path/'X.npy')
+    np.testing.assert_array_equal(np.load(tmp_path/'X.npy'), X[:20])
+    made(f'{tmp_path}/[ab].npy', tmp_path/'both.npy')
+    np.testing.assert_array_equal(np.load(tmp_path/'both.npy'), X)
+    (tmp_path/'a.npy').write_bytes((tmp_path/'a.npy').read_bytes()[:-1])
+    assert 'truncated' in fails(tmp_path/'a.npy', tmp_path/'Y.npy') and not (tmp_path/'Y.npy').exists()
+
+def test_advice_can_be_followed_in_a_shell(tmp_path):
+    np.save(tmp_path/'a.npy', X)
+    pd.DataFrame({'a':[1.5,2.5], 'b':['x','y']}).to_csv(tmp_path/'t.csv', index=False)
+    for args,kwargs,words in (
+        (('a.npy','a.npy'), {}, '`--overwrite`'), (('a.npy','X.npy'), dict(dtype='int8'), "--casting 'unsafe'"), (('t.csv','X.npy'), {}, '--data'),
+        (('t.csv','X.npy'), dict(target='b'), '--y and --target go together'), (('a.npy','X.npy'), dict(rows=0), '--rows 0: at least'), (('t.csv','X.npy'), dict(steps=True), '--steps needs a --sample'),
+        (('a.npy','X.csv'), {}, 'a name that ends in .npy'), (('t.csv','X.npy'), dict(y='y.csv', target='b'), 'y.csv'), (('t.txt','X.npy'), {}, '.parquet')):
+        said = fails(*(tmp_path/o for o in args), **kwargs)
+        assert words in said and '=True' not in said and '\n' not in said, said
+    assert sorted(o.name for o in tmp_path.iterdir())==['a.npy','t.csv']
+    made(tmp_path/'a.npy', tmp_path/'X.npy', dtype='int8', casting='unsafe')
+    np.testing.assert_array_equal(np.load(tmp_path/'X.npy'), X.astype('int8'))
 
 def test_links_in_a_store(tmp_path):
     h5py = pytest.importorskip('h5py', reason='h5py is optional, and not installed')
@@ -78,11 +170,14 @@ def test_says_what_is_wrong(tmp_path):
     "In the process itself: the message, in one line"
     for i in range(2): np.save(tmp_path/f'part{i}.npy', X)
     convert(str(tmp_path/'part0.npy'), str(tmp_path/'part_all.npy'))
+    (tmp_path/'y=1.csv').write_text('a\n1\n')
     for args,kwargs,words in (
         ((f'{tmp_path}/part*.npy', tmp_path/'part_all.npy'), dict(overwrite=True), 'would become a part of what it is made of'),
         ((f'{tmp_path}/part0.npy', tmp_path/'part_all.npy'), {}, 'exists'),
         ((f'{tmp_path}/q*.npy', tmp_path/'Y.npy'), {}, 'No file matches'),
         ((f'{tmp_path}/q.zarr', tmp_path/'Y.npy'), {}, 'q.zarr'),
+        ((f'{tmp_path}/y=1.csv', tmp_path/'Y.npy'), dict(join=True), 'memmap_ts_convert: --join: for arrays only'),
+        ((f'{tmp_path}/y=2.csv', tmp_path/'Y.npy'), {}, f'No file {tmp_path}/y=2.csv'),
         ((f'{tmp_path}/part0.npy', tmp_path/'Y.npy'), dict(dataset='a'), 'leave out --dataset'),
         ((f'{tmp_path}/part0.npy', tmp_path/'Y.npy'), dict(sample='a'), 'for tables only')):
         with pytest.raises(SystemExit) as e: convert(*map(str, args), **kwargs)
@@ -94,3 +189,20 @@ def test_which_array_of_a_store():
     assert _pick(group, 'f.h5', 'more/b').tolist()==[0,0] and _pick({'a':np.ones(3)}, 'f.h5', None).tolist()==[1,1,1]
     for name,words in ((None,'more than one array'), ('c',"no array 'c'")):
         with pytest.raises(ValueError, match=rf"{words}: name one of \['a', 'more/b'\] with --dataset"): _pick(group, 'f.h5', name)
+
+def test_how_a_csv_file_is_written(tmp_path):
+    "The options of `read_csv`, by their names; what is missing is said in the words of the command"
+    (tmp_path/'e.csv').write_text('x;v;l\n1;0,5;01\n2;-0,5;NA\n'); (tmp_path/'h.csv').write_text('1.5,2,a\n3,4,b\n'); (tmp_path/'u.csv').write_text(',a\n0,1.5\n1,2.5\n'); (tmp_path/'s.csv').write_bytes('by Jörg\na\tl\n-9\tläuft\n'.encode('latin-1'))
+    def made(fn, **kwargs):
+        if 'target' in kwargs: kwargs['y'] = str(tmp_path/'y.npy')
+        convert(str(tmp_path/fn), str(tmp_path/'X.npy'), overwrite=True, **kwargs)
+        return np.load(tmp_path/'X.npy').squeeze(1).tolist(), np.load(tmp_path/'y.npy').tolist() if 'target' in kwargs else None
+    assert made('e.csv', sep=';', decimal=',', data='x,v', target='l')==([[1,.5],[2,-.5]],['01','NA'])
+    assert made('e.csv', sep=';', decimal=',', data='x', target='v', y_dtype='float32')==([[1],[2]],[.5,-.5])
+    assert made('h.csv', header='none', data='0,1', target='2')==([[1.5,2],[3,4]],['a','b'])
+    assert made('h.csv', header='0', data='2')==([[4]],None) and made('u.csv', index_col='0')==([[1.5],[2.5]],None)
+    X,y = made('s.csv', sep=r'\t', skiprows=1, encoding='latin-1', na_values='-9,-99', target='l')
+    assert np.isnan(X) and y==['läuft']
+    for fn,kwargs,words in (('e.csv',{},"pass --sep ';', and --decimal ','"), ('h.csv',{},'Pass --header None'), ('u.csv',{},'--index_col 0'), ('u.csv',dict(y_dtype='f4'),'--y_dtype is the type of the target'), ('e.csv',dict(sep=';;'),'one character')):
+        with pytest.raises(SystemExit) as e: convert(str(tmp_path/fn), str(tmp_path/'no.npy'), **kwargs)
+        assert words in e.value.code and '\n' not in e.value.code and not (tmp_path/'no.npy').exists()

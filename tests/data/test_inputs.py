@@ -144,3 +144,8 @@ def test_a_transform_of_rows_before(saved, disk, whole, dtype):
     (dict(sel_vars=[True,False]), 'a mask of 2 booleans for 6 variables'), (dict(sel_steps=[.5]), 'step numbers must be integers'), (dict(sel_vars=[[1,2]]), 'one list of variable numbers')])
 def test_sel_errors_name_what_is_wrong(kw, words):
     with pytest.raises(IndexError, match=words): TSDataLoaders.from_memmap(X, y, **kw)
+
+def test_features_before_the_series():
+    "A model is built by the variables and steps of the series"
+    dls = TSDataLoaders.from_memmap((np.zeros((40,5),'f4'),X), y, splits=splits, bs=10)
+    assert (dls.vars,dls.len)==(6,100)

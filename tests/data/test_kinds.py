@@ -32,7 +32,7 @@ def test_told(y, kind): assert name(kind_of(as_targets(y)))==kind
 @pytest.mark.parametrize('y,err,words', [
     (np.ones((3,2), int), ValueError, 'one-hot'), (np.full((3,2), 'a'), ValueError, 'a class for each step'),
     (np.array(['2020'], 'datetime64[Y]'), TypeError, "can't tell"), (np.ones(3, 'c8'), TypeError, 'a y of complex64'),
-    (np.array([None,1], object), TypeError, 'NoneType: make it an array')])
+    (np.array([None,None], object), TypeError, 'NoneType: make it an array')])
 def test_not_told(y, err, words):
     with pytest.raises(err, match=words): kind_of(as_targets(y))
 
@@ -73,7 +73,7 @@ def test_several_transforms_of_the_user():
     assert [type(t) for t in block.type_tfms]==[Transform,RegressRows]
     y[3] = np.nan
     with pytest.raises(ValueError, match='nan in row 3'): target_block(y, [range(10)], [Transform(np.log), RegressRows])
-    encoded = target_block(None, [], y_block=MultiCategoryBlock(encoded=True, vocab=['a','b']))
+    encoded = target_block(np.eye(2), [], y_block=MultiCategoryBlock(encoded=True, vocab=['a','b']))
     assert [name(t) for t in encoded.type_tfms]==['EncodedRows']
 
 class Year(str):

@@ -51,3 +51,11 @@ def test_inputs(saved):
 def test_what_changes_the_rows(args, item_tfms, words):
     changed = Inputs(*args).changed(0, item_tfms)
     assert changed is None if words is None else words in changed
+
+def test_sets_with_names():
+    "A `Series` of pandas has no 0 then; one set may have an index of its own, too"
+    import pandas as pd
+    named = pd.Series([np.arange(3),np.arange(3,5)], index=['train','valid'])
+    assert [list(o) for o in check_splits(named, 5)]==[[0,1,2],[3,4]]
+    assert [list(o) for o in check_splits(pd.Series([1,3], index=['a','b']), 5)]==[[1,3],[]]
+    assert [list(o) for o in check_splits(pd.Series([np.arange(3),None], index=['train','valid']), 5)]==[[0,1,2],[]]

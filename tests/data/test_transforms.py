@@ -1,5 +1,6 @@
 "Transforms are replaced in copies: what a user made stays as it is"
 import numpy as np, pytest
+from fastcore.foundation import L
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import Datasets
 from fastai.data.transforms import Categorize, CategoryMap, IndexSplitter, ItemGetter, MultiCategorize, OneHotEncode
@@ -63,3 +64,14 @@ def test_of_rows(t):
     ours = for_rows(t)
     assert ours is not t and for_rows(ours) is ours and list(ours.vocab)==list(t.vocab)
     assert ours.encodes_batch(np.array(['b','a'])).tolist()==[t('b').item(),t('a').item()]
+
+def test_numbers_beside_a_missing_class():
+    "NumPy would make text of them"
+    tfm = CategorizeRows(vocab=[3,7], add_na=True)
+    assert tfm.decode(tfm.encodes_batch(np.array([7,3]))).tolist()==[7,3]
+
+def test_labels_of_a_sample():
+    "What is a set of labels elsewhere is one here"
+    tfm = MultiCategorizeRows(vocab=['a','b'])
+    for labels in (['b'],{'b'},frozenset('b'),L('b'),np.array(['b'])): assert tfm(labels).tolist()==[1]
+    with pytest.raises(TypeError, match='fastai takes a tuple apart'): tfm(('a','b'))

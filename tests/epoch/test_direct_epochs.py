@@ -20,9 +20,9 @@ def evicted(a):
     evict(a.filename)
     return a
 
-def loader(saved, n=600, **kw):
+def loader(saved, n=600, name='X.npy', **kw):
     X = np.repeat(np.arange(n, dtype='f4'), 2*1000).reshape(n,2,1000)
-    a = open_memmap(saved(X))
+    a = open_memmap(saved(X, name))
     dls = TSDataLoaders.from_memmap(a, np.arange(n)%3, splits=(range(n),), bs=64, drop_last=False, **kw)
     return X,evicted(a),dls # the loader has looked at a sample
 
@@ -122,7 +122,7 @@ def test_in_a_forked_process(saved):
     "A child makes its own reads, also for a batch that no epoch has been started for"
     X,a,dls = loader(saved)
     it = iter(dls.train); next(it)
-    begun = iter(loader(saved, prefetch=0)[2].train); next(begun)
+    begun = iter(loader(saved, name='begun.npy', prefetch=0)[2].train); next(begun)
     pid = os.fork()
     if not pid:
         try:

@@ -3,6 +3,7 @@ import gc, os, subprocess, sys, tempfile, textwrap, threading, numpy as np, pyte
 from fasttransform import Transform
 from tsai.data.preprocessing import TSStandardize
 from memmap_ts.all import *
+from memmap_ts.epoch import batches
 from memmap_ts.epoch.buffers import Buffers
 from memmap_ts.io.linux import Linux
 from memmap_ts.io.system import system
@@ -267,3 +268,14 @@ def test_cuda_ring():
     kept = [x for x, in gpu.train]
     assert torch.cat(kept)[:,0,0].sort().values.tolist()==list(range(3000))
     for x in kept: assert (x==x[:,:,:1]).all()
+
+def test_an_epoch_that_can_not_begin(monkeypatch, data):
+    "Its own error is all that is told"
+    told = []
+    monkeypatch.setattr(sys, 'unraisablehook', told.append)
+    def fail(*args): raise OSError('no memory')
+    monkeypatch.setattr(batches, 'lookahead', fail)
+    dls = TSDataLoaders.from_files(data[0], splits=(range(200),))
+    with pytest.raises(OSError, match='no memory'): next(iter(dls.train))
+    gc.collect()
+    assert not told

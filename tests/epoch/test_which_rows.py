@@ -61,9 +61,26 @@ def test_weights():
     n = np.bincount(rows(dls.train, 100), minlength=100)
     assert n[10]+n[50]==6000 and abs(n[50]/n[10]-3)<.3
     assert rows(dls.valid)==list(range(60,100))
-    p = WeightedRows(np.arange(5))(np.random.default_rng(0)); assert len(p)==5
-    many = WeightedRows(np.arange(5), None); many.k = 100_000
-    np.testing.assert_allclose(np.bincount(many(np.random.default_rng(0)))/1e5, np.arange(5)/10, atol=.01)
+    assert len(WeightedRows(np.arange(5)).order(0, 0)[:])==5
+
+@pytest.mark.parametrize('n', [1,5,16,17,100])
+@pytest.mark.parametrize('dtype', ['f4','f8','u1'])
+def test_each_row_as_often_as_its_weight(n, dtype):
+    w = np.arange(n, dtype=dtype)+(n==1)
+    w[n//3] = 0 if n>1 else 1
+    many = WeightedRows(w)
+    many.k = 100_000
+    order = many.order(3, 1)
+    counts = np.bincount(order[:], minlength=n)
+    np.testing.assert_allclose(counts/1e5, w/w.sum(dtype='f8'), atol=.005)
+    assert (counts[w==0]==0).all() and order.part(500, 900).tolist()==order[:][500:900].tolist()
+
+def test_weights_that_round():
+    "Where a sum can't be told from the sum without its last rows, a row of weight 0 is not drawn"
+    w = np.zeros(100); w[3] = 1e300; w[40] = 1e-300
+    many = WeightedRows(w)
+    many.k = 10_000
+    assert set(many.order(0, 0)[:].tolist())=={3}
 
 def test_balanced(motions):
     X,y = np.load(motions[0]),np.load(motions[1])
@@ -131,11 +148,13 @@ def test_ten_million_rows():
         from memmap_ts.epoch.sampling import RandomRows, WeightedRows
         from memmap_ts.testing import anonymous_memory
         rng,n = np.random.default_rng(0),10_000_000
-        RandomRows(100, 10)(rng); WeightedRows(np.ones(100))(rng)
+        RandomRows(100, 10).order(0, 0)[:]; WeightedRows(np.ones(100)).order(0, 0)[:]
         w = rng.random(n, 'float32')
         start = anonymous_memory()
-        a = RandomRows(n, .1)(rng); b = WeightedRows(w)(rng)
-        assert len(a)==1_000_000 and len(b)==n and a.dtype==b.dtype==np.uint32
+        a,b = RandomRows(n, .1).order(0, 0),WeightedRows(w).order(0, 0)
+        places = range(0, n, 2**14)
+        assert len(a)==1_000_000 and sum(len(a.part(i, i+10)) for i in range(0, len(a), 10_000))==1000
+        assert len(b)==n and all((b.part(i, i+10)<n).all() for i in places)
         print(anonymous_memory()-start)
     '''
     r = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True)
@@ -151,6 +170,41 @@ def test_predictions_of_training_rows():
         dls = TSDataLoaders.from_memmap(np.arange(100, dtype='f4')[:,None,None], np.arange(100.), splits=(range(80),range(80,100)), **kw)
         p,t = Learner(dls, Same(), loss_func=torch.nn.MSELoss()).get_preds(ds_idx=0)
         assert p.tolist()==t.tolist()==list(range(80))
+
+@pytest.mark.parametrize('kw', [dict(), dict(partial_n=.3), dict(weights=np.arange(100.)), dict(sampler=lambda: 0)])
+def test_looking_is_not_an_epoch(kw):
+    "The epochs of a seed are the same, however often somebody looks at a batch"
+    class Own:
+        def __len__(self): return 10
+        def __call__(self, rng): return rng.integers(0, 80, 10)
+    if 'sampler' in kw: kw = dict(sampler=Own())
+    a,b = [numbered(seed=7, bs=10, **kw) for _ in range(2)]
+    looks = [b.train.one_batch()[1].tolist() for _ in range(3)]
+    assert looks[0]!=looks[1]!=looks[2] and rows(a.train, 2)==rows(b.train, 2)
+    b.train.one_batch()
+    assert rows(a.train)==rows(b.train)
+
+def test_a_drawn_seed_repeats_the_run():
+    "It is in the repr, and two loaders draw different ones"
+    a,other = numbered().train,numbered().train
+    assert f'seed={a.seed}' in repr(a) and a.seed!=other.seed and 'in order' in repr(numbered().valid)
+    first = rows(a, 3)
+    assert rows(numbered(seed=a.seed, splits=(a.dataset.items.idxs,)).train, 3)==first!=rows(other, 3)
+    assert 'next epoch 3' in repr(a) and rows(a.new())!=rows(a.new())
+
+@pytest.mark.parametrize('kw', [dict(), dict(partial_n=.3), dict(weights=np.arange(100.))])
+def test_an_epoch_by_number(kw):
+    dl = numbered(seed=7, bs=10, drop_last=False, **kw).train
+    dl.epoch = 5
+    sixth = rows(dl)
+    again = pickle.loads(pickle.dumps(dl))
+    again.epoch = 5
+    assert rows(again)==sixth==dl.dataset.items.idxs[dl.order_of(5)[:]].tolist()
+
+@pytest.mark.parametrize('kw', [dict(), dict(partial_n=.3), dict(weights=np.arange(100.))])
+def test_workers_have_the_same_order(kw):
+    one,two = [numbered(seed=7, bs=10, num_workers=n, **kw).train for n in (0,2)]
+    assert rows(one, 2)==rows(two, 2)
 
 def test_orders_of_a_subclass():
     class Backwards(MemmapDL):

@@ -143,3 +143,17 @@ def test_whose_file(saved, monkeypatch):
         assert system.mincore_is_reliable(fn, f.fileno())
         monkeypatch.setattr(os, 'geteuid', lambda: os.stat(fn).st_uid+1)
         assert not system.mincore_is_reliable(fn, f.fileno())
+
+@linux
+@pytest.mark.parametrize('begun', [True,False])
+def test_who_writes_is_asked_when_an_epoch_begins(saved, begun):
+    "What this process has written since is its own business, also if it has closed the file meanwhile"
+    fn = saved(np.zeros((100,1000), 'f4'))
+    to_write,reader = open_memmap(fn, 'r+'),RowReader(evicted(fn))
+    if begun: reader.epoch()
+    to_write[3] = 7
+    del to_write
+    os.utime(fn, ns=(0,10**18))
+    if begun: reader.check_unchanged()
+    else:
+        with pytest.raises(OSError, match='was written to since'): reader.check_unchanged()

@@ -69,3 +69,25 @@ def test_linux_tells(saved):
     del reader
     system.evict(fn)
     assert found.share(np.arange(0, 4_000_000, 100_000))<.5 # mapped pages that were not touched can go
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='is about Linux')
+def test_no_proc(saved):
+    "Nobody tells which file is mapped: rows come through the mapping, and no statistics are kept"
+    fn = saved(np.random.default_rng(0).normal(size=(300,1000)).astype('f4'))
+    os.utime(fn, ns=(0,10**18))
+    code = """
+import os, sys, numpy as np
+from memmap_ts.store import open_memmap
+from memmap_ts.io.reader import RowReader
+from memmap_ts.summary.cache import StatsCache
+a = open_memmap(sys.argv[1])
+assert not os.path.exists('/proc/self/maps') and StatsCache(a, [], ()).key is None
+rows,reader = np.arange(300)[::-3],RowReader(a)
+epoch = reader.epoch()
+for o in reader.read(rows), epoch.read(rows, np.empty((100,1000), 'f4'), epoch.announce(rows)): assert (o==np.load(sys.argv[1])[rows]).all()
+"""
+    without = ['unshare','-rm','sh','-c','mount -t tmpfs none /proc && exec "$@"','sh']
+    try: subprocess.run([*without, 'true'], check=True, capture_output=True)
+    except (OSError,subprocess.CalledProcessError): pytest.skip('/proc can not be hidden here')
+    res = subprocess.run([*without, sys.executable, '-W', 'error::RuntimeWarning', '-c', code, fn], capture_output=True, text=True)
+    assert res.returncode==0, res.stderr

@@ -85,3 +85,12 @@ def test_large_seeds():
     for seed in (20240101, 2**62):
         a,b = (Spoiler('permutation', False, seed)(x, [1], 3, 2) for _ in range(2))
         assert a.equal(b) and a[:,1].sort().values.flatten().sum()==x[:,1].sum()
+
+def test_what_can_not_be_asked(learn, saved):
+    for n in (0, -1, 1.5, '2', None):
+        with pytest.raises(ValueError, match='n_steps=.*at least 1'): step_importance(learn, n_steps=n, show_chart=False)
+    for i in (1, -2):
+        with pytest.raises(ValueError, match=f'key_metric_idx={i}: the learner has 1 metric'): feature_importance(learn, key_metric_idx=i, show_chart=False)
+    alone = ts_learner(TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=(range(80),), bs=16), 'FCN', metrics=accuracy)
+    for f in (feature_importance, step_importance):
+        with pytest.raises(ValueError, match='no validation set.*pass X and y'): f(alone, show_chart=False)

@@ -51,3 +51,8 @@ def test_interpretation_of_other_targets(saved):
     hot = (np.random.default_rng(0).random((80,4))<.5).astype('u1')
     dls = TSDataLoaders.from_files(saved(X), saved(hot, 't.npy'), splits=splits, bs=20, y_block=MultiCategoryBlock(encoded=True, vocab=list('abcd')))
     with pytest.raises(ValueError, match='one class for each sample'): ClassificationInterpretation.from_learner(Learner(dls, First()))
+
+def test_nothing_to_interpret(saved):
+    learn = Learner(TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=(range(80),), bs=16), First(), loss_func=CrossEntropyLossFlat())
+    with pytest.raises(ValueError, match='no validation set.*ds_idx=0'): ClassificationInterpretation.from_learner(learn)
+    with learn.no_bar(): assert ClassificationInterpretation.from_learner(learn, ds_idx=0).confusion_matrix().sum()==80

@@ -41,6 +41,7 @@ def test_preds_to_memmap(saved, tmp_path):
     learn.model = Noop()
     with pytest.raises(ValueError, match='40 predictions'): preds_to_memmap(learn, X[::-1].copy(), tmp_path/'q.npy', bs=10)
     assert (tmp_path/'q.npy.part').read_bytes()==part
+    with pytest.raises(ValueError, match=r'q.npy.part has 40 predictions.*Pass `overwrite=True`'): preds_to_memmap(learn, X[:20], tmp_path/'q.npy', bs=10)
     class Counts(Noop):
         n = 0
         def forward(self, x): Counts.n += len(x); return x.mean(2)
@@ -48,12 +49,29 @@ def test_preds_to_memmap(saved, tmp_path):
     np.testing.assert_allclose(preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10), want, rtol=1e-6)
     assert 0<Counts.n<80 # what was there was not computed again
 
+def test_what_another_run_has_left(saved, tmp_path):
+    "A killed run of another X, model or dtype does not keep anybody from writing: `overwrite=True` begins anew"
+    dls = TSDataLoaders.from_files(saved(X), saved(np.arange(80)%6, 't.npy'), splits=splits, bs=10)
+    learn,fn = Learner(dls, Noop()),tmp_path/'p.npy'
+    def stop():
+        learn.model = Stops()
+        with pytest.raises(KeyboardInterrupt): preds_to_memmap(learn, X, fn, bs=10, progress=False, overwrite=True)
+        assert len(np.load(f'{fn}.part'))==40
+        learn.model = Noop()
+    for other,kw in ((X[:20],{}), (X[::-1].copy(),{}), (X[:60]*2,{}), (X,dict(dtype='f8'))):
+        stop()
+        with pytest.raises(ValueError, match='p.npy.part'): preds_to_memmap(learn, other, fn, bs=10, progress=False, **kw)
+        res = preds_to_memmap(learn, other, fn, bs=10, progress=False, overwrite=True, **kw)
+        np.testing.assert_array_equal(res, preds_to_memmap(learn, other, tmp_path/'q.npy', bs=10, progress=False, overwrite=True, **kw))
+        assert not list(tmp_path.glob('*.part'))
+        fn.unlink()
+
 def test_inputs_and_decoded_beside_predictions(saved, tmp_path):
-    "What `get_preds(with_input=True, with_decoded=True)` gives, on disk, also after a stop"
+    "What `get_X_preds(with_input=True)` gives, on disk, also after a stop"
     fn = saved(X)
-    dls = TSDataLoaders.from_files(fn, saved(np.arange(80)%6, 't.npy'), splits=splits, bs=10, batch_tfms=[TSStandardize(by_var=True)])
+    dls = TSDataLoaders.from_files(fn, saved(np.arange(80)%6+5, 't.npy'), splits=splits, bs=10, batch_tfms=[TSStandardize(by_var=True)])
     learn = Learner(dls, Noop())
-    x,p,_,d = learn.get_preds(dl=dls.test_dl(X), with_input=True, with_decoded=True)
+    x,p,_,d = learn.get_X_preds(X, with_input=True)
     fns = {k:tmp_path/f'{k}.npy' for k in ('inputs','preds','decoded')}
     learn.model = Stops()
     with pytest.raises(KeyboardInterrupt): preds_to_memmap(learn, fn, fns, progress=False)
@@ -79,7 +97,7 @@ killed = '''
     from torch import nn
     from fastai.learner import Learner
     from memmap_ts.all import *
-    from memmap_ts.writing.disk import BackgroundSync
+    from memmap_ts.writing.sync import BackgroundSync
     torch.set_num_threads(1)
     d = Path(sys.argv[1])
     BackgroundSync.every_bytes = 3_000
@@ -118,3 +136,25 @@ def test_of_a_datablock(saved, tmp_path):
     for k,bs in enumerate((None,8)):
         want = learn.get_X_preds(X[:20])[0]
         np.testing.assert_allclose(preds_to_memmap(learn, X[:20], tmp_path/f'p{k}.npy', bs=bs, progress=False), want, rtol=1e-4, atol=1e-6)
+
+@pytest.mark.parametrize('t,kw', [
+    (np.array(['run','walk','rest','lie','sit','fall'])[np.arange(80)%6],{}), (np.arange(80)%6*10,{}), ((np.arange(80)%6).astype('f4'),{}),
+    (np.arange(80)%6>2,{}), ([list('abcdef')[i%6:] for i in range(80)],{}), (np.arange(80)%6+.5,dict(y_block=CategoryBlock))],
+    ids=['text','integers','floats','booleans','several','floats as classes'])
+def test_decoded_are_labels(t, kw, tmp_path):
+    "Those of y, as `get_X_preds` has them; several for a sample are columns of the vocab"
+    dls = TSDataLoaders.from_memmap(X, t, splits=splits, bs=10, **kw)
+    class Out(nn.Module):
+        def forward(self, x): return x.mean(2)[:,:dls.c]
+    learn = Learner(dls, Out())
+    want = learn.get_X_preds(X)[2]
+    got = preds_to_memmap(learn, X, {'preds':tmp_path/'p.npy', 'decoded':tmp_path/'d.npy'}, progress=False)['decoded']
+    if isinstance(t, list): got = [[dls.vocab[i] for i in np.flatnonzero(o)] for o in got]
+    else: assert got.dtype==np.asarray(list(getattr(dls, 'vocab', t))).dtype
+    assert [list(np.atleast_1d(o)) for o in got]==[list(np.atleast_1d(o)) for o in want]
+
+def test_decoded_beside_a_missing_class(tmp_path):
+    "Classes that are numbers, and `add_na`'s, which is text: no file holds both"
+    d = DataBlock((MemmapBlock,CategoryBlock(add_na=True)), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)])
+    learn = Learner(d.dataloaders((X,np.arange(80)%5), bs=10), Noop())
+    with pytest.raises(ValueError, match='neither all text nor all numbers.*dls.vocab'): preds_to_memmap(learn, X, {'preds':tmp_path/'p.npy', 'decoded':tmp_path/'d.npy'}, progress=False)

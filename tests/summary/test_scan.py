@@ -1,7 +1,8 @@
 "One pass over arrays of any order, and over any other source of rows"
-import subprocess, sys, textwrap, warnings, numpy as np, pytest
+import os, subprocess, sys, textwrap, warnings, numpy as np, pytest
 from numpy.testing import assert_allclose as close, assert_array_equal as equal
 from memmap_ts.all import *
+from memmap_ts.data.contract import SourceReader
 from memmap_ts.data.source import Source
 from memmap_ts.io.linux import Linux
 from memmap_ts.io.system import system
@@ -117,6 +118,20 @@ def test_an_error_of_a_source():
     before = threading.active_count()
     with pytest.raises(OSError, match='gone'): memmap_stats(Broken(np.zeros((5,2))))
     assert threading.active_count()==before
+
+def test_a_source_whose_file_somebody_writes_to(saved):
+    "While its last row is read: its reader knows, and is asked"
+    fn = saved(np.zeros((5,3,2)))
+    class Reader(SourceReader):
+        was = os.stat(fn).st_mtime_ns
+        def check_unchanged(self):
+            if os.stat(fn).st_mtime_ns!=self.was: raise OSError('X.npy was written to')
+    class OnFile(Toy):
+        def row(self, i):
+            if i==4: os.utime(fn, ns=(0,1))
+            return super().row(i)
+        def reader(self): return Reader(self)
+    with pytest.raises(OSError, match='was written to'): memmap_stats(OnFile(open_memmap(fn)))
 
 @pytest.mark.parametrize('make', [lambda X,saved: X, lambda X,saved: np.asfortranarray(X), lambda X,saved: open_memmap(saved(X))],
                          ids=['RAM','Fortran','file'])

@@ -1,6 +1,6 @@
 "Which values become which dtype"
 import numpy as np, pytest
-from memmap_ts.writing.cast import WantedDtype, as_chunk, as_dtype
+from memmap_ts.writing.cast import WantedDtype, as_chunk, as_dtype, as_text
 
 def cast(values, dtype, source=None, **kwargs): return as_dtype(np.array(values, source), np.dtype(dtype), **kwargs)
 
@@ -37,6 +37,11 @@ def test_other_kinds(values, dtype):
 def test_same_dtype_is_the_same_array():
     a = np.ones(3)
     assert as_dtype(a, a.dtype) is a and as_chunk(a) is a
+
+def test_masks_of_byte_strings():
+    a = np.ma.array([b'a',b'b'], mask=[False,True])
+    with pytest.raises(ValueError, match='masked values'): as_text(a)
+    assert as_text(a[:1]).tolist()==['a']
 
 def test_wanted_dtype_of_an_empty_chunk():
     "Rows that are none say nothing of what a file is to hold"

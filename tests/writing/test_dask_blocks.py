@@ -33,6 +33,14 @@ def test_dask_strings(tmp_path):
             with pytest.raises(TypeError, match='make strings of them'): to(src, tmp_path, 'no.npy', dtype=str, casting=casting)
     assert to([[],words], tmp_path, 'w.npy', dtype=str).tolist()==words.tolist() and names(tmp_path)==['out.npy','w.npy']
 
+def test_dask_byte_strings(tmp_path):
+    "Text in UTF-8, as those of any other array, unless bytes are asked for"
+    raw = np.array([b'a','läuft'.encode(),b'',b'bb'])
+    src = dask().from_array(raw, chunks=2)
+    for d in (None, str, '<U9'): assert to(src, tmp_path, overwrite=True, dtype=d).tolist()==to(raw, tmp_path, 'n.npy', overwrite=True, dtype=d).tolist()==['a','läuft','','bb']
+    for d in ('S','S9'): assert to(src, tmp_path, overwrite=True, dtype=d).tolist()==raw.tolist()
+    with pytest.raises(ValueError, match="decode it before.*dtype='S'"): to(dask().from_array(np.array([b'l\xe4uft']), 1), tmp_path, 'no.npy')
+
 def test_dask_in_a_list(tmp_path):
     x = dask().from_array(X, (20,-1,-1))
     np.testing.assert_array_equal(to([x,x[x[:,0,0]>0]], tmp_path), np.concatenate([X,X[X[:,0,0]>0]]))

@@ -16,7 +16,7 @@ tables = {
     'wide, id': (lambda: pd.DataFrame(rng.normal(size=(n,9))).rename(columns=str).assign(id=np.arange(n), y=labels[:n]), dict(sample_col='id', target_col='y')),
     'steps': (long_steps, dict(sample_col='id', data_cols=['a','b'], target_col='y', steps_in_rows=True, sort_by='t', y_func=first)),
     'steps, one': (long_steps, dict(sample_col='id', data_cols=['a'], target_col=['z'], steps_in_rows=True, y_func=first)),
-    'steps, y of each': (long_steps, dict(sample_col='id', data_cols=['a'], target_col='b', steps_in_rows=True)),
+    'steps, y of each': (long_steps, dict(sample_col='id', data_cols=['a'], target_col='b', steps_in_rows=True, y_func=lambda o: o)),
     'steps, several y': (long_steps, dict(sample_col='id', data_cols=['a'], target_col=['z','b'], steps_in_rows=True, y_func=lambda o: o[:,-1:])),
     'steps, several y of all rows': (long_steps, dict(sample_col='id', data_cols=['a'], target_col=['z','b'], steps_in_rows=True, y_func=lambda o: o)),
     'feats': (long_feats, dict(sample_col='id', feat_col='var', target_col='y', y_func=first)),
@@ -41,6 +41,7 @@ def test_table(name, kind, chunk_rows, tmp_path):
     if kind=='parquet': need('pyarrow'); df.to_parquet(src := tmp_path/'t.parquet', index=False)
     if kind=='frames': src = (df[i:i+10] for i in range(0, len(df), 10))
     if kind=='csvs': df[:25].to_csv(tmp_path/'1.csv', index=False); df[25:].to_csv(tmp_path/'2.csv', index=False); src = [tmp_path/'1.csv',tmp_path/'2.csv']
+    if 'csv' in kind and want_y is not None and want_y.dtype.kind in 'fiu': kw = {**kw, 'y_dtype':want_y.dtype} # else text
     if want_y is None: got_X = to(src, tmp_path, chunk_rows=chunk_rows, **kw)
     else:
         got_X,got_y = to(src, tmp_path, chunk_rows=chunk_rows, y_fn=tmp_path/'y.npy', **kw)
@@ -61,12 +62,32 @@ def test_several_targets(form, kind, tmp_path):
     src = tmp_path/'t.csv' if kind=='csv' else df
     want_X,all_y = df2xy(df.copy(), 'id', target_col=['z','w'], **kw)
     assert all_y.shape==(n, 2*len(df)//n) # what we do not make
+    if kind=='csv': kw['y_dtype'] = 'float64' # else text
     got_X,got_y = to(src, tmp_path, y_fn=tmp_path/'y.npy', chunk_rows=10, sample_col='id', target_col=['z','w'], **kw)
     np.testing.assert_allclose(got_X, want_X); np.testing.assert_allclose(got_y, np.stack([z,np.arange(n)%5], 1))
     df.loc[len(df)//n-1,'w'] = 9
     if kind=='csv': df.to_csv(src, index=False)
     with pytest.raises(ValueError, match=r"'w' changes within a sample \(0, 9, …\).*y_func"): to(src, tmp_path, 'bad.npy', y_fn=tmp_path/'bad_y.npy', chunk_rows=10, sample_col='id', target_col=['z','w'], **kw)
     assert not list(tmp_path.glob('bad*'))
+
+@pytest.mark.parametrize('chunk_rows', [None,steps,3*steps])
+@pytest.mark.parametrize('kind', ['frame','csv'])
+def test_label_in_each_row_of_a_sample(kind, chunk_rows, tmp_path):
+    "One label a sample if all rows have it; if any sample has two, an error, whatever the parts that are read"
+    df,kw = long_steps(),dict(chunk_rows=chunk_rows, sample_col='id', data_cols=['a','b'], steps_in_rows=True, y_fn=tmp_path/'y.npy', overwrite=True)
+    def made(target, **more):
+        src = df
+        if kind=='csv': df.to_csv(src := tmp_path/'t.csv', index=False)
+        return np.array(to(src, tmp_path, target_col=target, **kw, **more)[1])
+    assert made('y').tolist()==labels[:n].tolist()
+    if kind=='csv': kw['y_dtype'] = 'float64' # else text
+    np.testing.assert_allclose(made('z'), df.z[::steps])
+    rows = df.b.to_numpy().reshape(n, steps)
+    for name,want in (('first',rows[:,0]),('last',rows[:,-1]),('all',rows)): np.testing.assert_array_equal(made('b', y_func=name), want)
+    df.loc[20*steps+1,'y'] = 'other'
+    kw.pop('y_dtype', None)
+    with pytest.raises(ValueError, match="target 'y' changes within a sample .*y_func='last'"): made('y')
+    with pytest.raises(ValueError, match="y_func='each': choose 'first'"): made('y', y_func='each')
 
 @pytest.mark.parametrize('kind', ['frame','csv'])
 def test_sort_by_is_not_data(kind, tmp_path):
@@ -174,3 +195,73 @@ def test_parts_of_a_table(tmp_path):
     assert [o.id.unique().tolist() for o in parts]==[[0],[1,2],[3]] and all(list(o)==['id'] for o in parts)
     with pytest.raises(ValueError, match="not sorted by 'id'"): # found where two parts meet
         list(table_parts([df[6:],df[:6]], None, 'id', ['id'], True, ['id'], True, shares.append))
+
+@pytest.mark.parametrize('kind', ['frame','frames','parquet','parquets'])
+@pytest.mark.parametrize('chunk_rows', [None,7])
+def test_levels_of_an_index(kind, chunk_rows, tmp_path):
+    "They are columns for whoever names them, and no data else; parquet files know them, too"
+    df = long_steps()
+    by_index = df.set_index(['id','t'])
+    parts = [by_index] if kind in ('frame','parquet') else [by_index[:10],by_index[10:]]
+    if 'parquet' in kind:
+        need('pyarrow')
+        for i,o in enumerate(parts): o.to_parquet(tmp_path/f'{i}.parquet')
+        parts = [tmp_path/f'{i}.parquet' for i in range(len(parts))]
+    src = parts[0] if len(parts)==1 else parts
+    def both(**kwargs): return (to(o, tmp_path, fn, y_fn=tmp_path/f'y{fn}', target_col='y', sample_col='id', steps_in_rows=True, chunk_rows=chunk_rows, overwrite=True, **kwargs) for o,fn in ((src,'1.npy'),(df,'2.npy')))
+    for kwargs in (dict(sort_by='t'), dict(sort_by='t', data_cols=['b','a']), dict(data_cols=['a','t']), dict(data_cols=['t'])):
+        for got,want in zip(*both(**kwargs)): same(got, want)
+    X = to(src, tmp_path, '3.npy', data_cols=['a','b'], chunk_rows=chunk_rows) # named nowhere
+    np.testing.assert_array_equal(X[:,0], df[['a','b']])
+    with pytest.raises(ValueError, match=r"no column 'q' in the table: there are \['id', 't', 'a'"): to(src, tmp_path, 'no.npy', sample_col='q')
+
+def test_an_index_is_no_data(tmp_path):
+    "Whatever it is called; a level and a column of the same name are the column"
+    df = pd.DataFrame(dict(a=[1.,2.], b=[3.,4.]), index=pd.Index([7,8], name='id'))
+    for src in (df, df.rename_axis(None), df.reset_index(drop=True), [df]): assert to(src, tmp_path, overwrite=True)[:,0].tolist()==[[1,3],[2,4]]
+    both = df.assign(id=[1,2])
+    for src in (both, [both]): assert to(src, tmp_path, sample_col='id', overwrite=True)[:,0].tolist()==[[1,3],[2,4]]
+    assert to(df[::-1], tmp_path, sort_by='id', overwrite=True)[:,0].tolist()==[[1,3],[2,4]]
+
+def test_objects_as_targets(tmp_path):
+    "Numbers in any wrapping are numbers, strings are labels; anything else is an error that names the column"
+    df = pd.DataFrame(dict(a=[1.,2.]))
+    def y_of(values, **kwargs): return to(df.assign(q=values), tmp_path, y_fn=tmp_path/'y.npy', target_col='q', overwrite=True, **kwargs)[1]
+    for values,want in ((np.array([1,2], object),[1,2]), (np.array([1,None], object),[1,np.nan]), ([Decimal('1.5'),Decimal(2)],[1.5,2]), (pd.array([1,2], 'Int64'),[1,2]),
+                        (pd.Categorical(['u','v']),['u','v']), (['u','v'],['u','v']), (pd.array(['u','v'], 'string'),['u','v']), ([True,False],[True,False])): same(y_of(values), want)
+    same(y_of(['1','2.5'], y_dtype='float32'), np.float32([1,2.5])); same(y_of([1,2], y_dtype=str), ['1','2']); same(y_of([1,2], y_dtype='float32'), np.float32([1,2]))
+    same(to(df.assign(q=['u','v'], r=[1,2]), tmp_path, y_fn=tmp_path/'y.npy', target_col=['q','r'], y_dtype=str, overwrite=True)[1], [['u','1'],['v','2']])
+    for values,say in (([[1],[2]],"column 'q' does not hold numbers but lists"), ([[1,2],[3,4]],'but lists'), ([np.ones(2)]*2,'but ndarrays'), ([1,'x'],"target 'q' is 1 in row 0 .*among labels"), (['x',None],"target 'q' is missing in row 1")):
+        with pytest.raises(ValueError, match=say): y_of(values)
+    with pytest.raises(ValueError, match='labels and numbers'): to(df.assign(q=['u','v'], r=[1,2]), tmp_path, 'no.npy', y_fn=tmp_path/'no_y.npy', target_col=['q','r'])
+    for values in ([[1],[2]], [[1,2],[3,4]], [np.ones(2)]*2):
+        with pytest.raises(ValueError, match="column 'q' does not hold numbers but .*data_cols"): to(df.assign(q=values), tmp_path, 'no.npy')
+
+@pytest.mark.parametrize('kind', ['frame','index','levels','frames','csv','parquet','levels of parquet'])
+@pytest.mark.parametrize('by', [None,'id'])
+def test_which_row_is_wrong(kind, by, tmp_path):
+    "The number of a row in the table, whatever its index, and the parts that are read"
+    df = pd.DataFrame(dict(id=np.arange(12)//2, a=np.arange(12.), y=['u']*8+[None]+['v']*3))
+    src = df
+    if kind=='index': src = df.set_axis(np.arange(12)*25, axis=0)
+    if 'levels' in kind: src = df.set_index(['id','y']).reset_index('y')
+    if kind=='frames': src = [df[:5],df[5:]]
+    if kind=='csv': df.to_csv(src := tmp_path/'t.csv', index=False)
+    if 'parquet' in kind: need('pyarrow'); src.to_parquet(tmp_path/'t.parquet'); src = tmp_path/'t.parquet'
+    with pytest.raises(ValueError, match=r"target 'y' is missing in row 8 \(the first is 0\)"):
+        to(src, tmp_path, 'no.npy', chunk_rows=3, sample_col=by, data_cols=['a'], y_fn=tmp_path/'no_y.npy', target_col='y')
+    if kind=='frame': # in the order of the DataFrame, not of the sort
+        with pytest.raises(ValueError, match='in row 8 '): to(src, tmp_path, 'no.npy', sort_by='a', ascending=False, data_cols=['a'], y_fn=tmp_path/'no_y.npy', target_col='y')
+
+def test_no_column_of_data(tmp_path):
+    by_index = pd.DataFrame(dict(a=[1.,2.])).set_index('a')
+    for src in (by_index, [by_index]):
+        with pytest.raises(ValueError, match='no column is left for X'): to(src, tmp_path, 'no.npy')
+
+def test_parquet_keeps_its_types(tmp_path):
+    need('pyarrow')
+    df = pd.DataFrame(dict(a=[1.,2.], n=[4,5], s=['01','NA'], d=[Decimal('1.5'),Decimal(2)], l=[[1,2],[3,4]]))
+    df.to_parquet(tmp_path/'t.parquet')
+    def y_of(c): return to(tmp_path/'t.parquet', tmp_path, data_cols=['a'], y_fn=tmp_path/'y.npy', target_col=c, overwrite=True)[1]
+    same(y_of('n'), [4,5]); same(y_of('s'), ['01','NA']); same(y_of('d'), [1.5,2])
+    with pytest.raises(ValueError, match="column 'l' does not hold numbers but ndarrays"): y_of('l')

@@ -1,9 +1,8 @@
 "Whole files or none: names, locks, errors, and going on"
-import errno, os, stat, sys, subprocess, numpy as np, pytest
-from pathlib import Path
+import errno, os, stat, numpy as np, pytest
+from memmap_ts.disk.files import open_locked, sync_folder
 from memmap_ts.store import open_memmap
 from memmap_ts.write import MemmapWriter, to_memmap
-from memmap_ts.writing.disk import open_locked, sync_folder
 from memmap_ts.writing.publish import FileGroup
 from writers import X, names, posix, python
 
@@ -63,16 +62,6 @@ def test_rename_fails(resume, tmp_path, monkeypatch):
     assert os.stat(tmp_path/'y.npy.part').st_mode&stat.S_IWUSR # the next writer may be somebody whom a read-only file would stop
     with pytest.raises(FileExistsError): MemmapWriter(fns)
     assert [np.load(f).tolist() for f in fns.values()]==[[1,2],[3,4]] and names(tmp_path)==['X.npy','y.npy']
-
-def test_notes_of_others(tmp_path, monkeypatch):
-    "A note may be no note, or gone before it is read"
-    for i,o in enumerate(['{"a":1}', '[1,2]', '[[1,2,3,4]]', 'null', '\xff']): (tmp_path/f'{i}.publish').write_bytes(o.encode('latin1'))
-    (tmp_path/'d.publish').mkdir()
-    with MemmapWriter(tmp_path/'a.npy') as w: w.append([1])
-    read = Path.read_text
-    monkeypatch.setattr(Path, 'read_text', lambda self: (self.unlink(), read(self))[1] if self.is_file() else read(self))
-    with MemmapWriter(tmp_path/'b.npy') as w: w.append([1])
-    assert names(tmp_path)==['a.npy','b.npy','d.publish']
 
 def test_folder_that_cannot_be_flushed(tmp_path, monkeypatch):
     fsync = os.fsync
@@ -164,16 +153,6 @@ def test_two_writers(tmp_path):
         assert 'another writer' in err
         w.append([2])
     assert np.load(tmp_path/'a.npy').tolist()==[1,2] and names(tmp_path)==['a.npy']
-
-@pytest.fixture
-def small_disk(tmp_path):
-    "A tmpfs of 4 MB"
-    d = tmp_path/'small'
-    d.mkdir()
-    r = subprocess.run(['mount','-t','tmpfs','-o','size=4m','tmpfs',d], capture_output=True, text=True) if sys.platform.startswith('linux') else None
-    if r is None or r.returncode: pytest.skip(f"can't mount a tmpfs, which needs root on Linux: {r and r.stderr.strip()}")
-    yield d
-    subprocess.run(['umount',d], check=True)
 
 def test_full_disk(small_disk):
     old = np.arange(1000)

@@ -1,0 +1,185 @@
+"CSV files: no value in another column than its own, and labels as they stand in the file"
+import csv, io, warnings, numpy as np, pandas as pd, pytest
+from hypothesis import given, settings, strategies as st
+from memmap_ts.write import to_memmap
+from memmap_ts.writing.csv import CheckedCsv, CsvFormat
+from writers import to
+
+def file(path, text, fn='t.csv', **kwargs):
+    (path/fn).write_text(text, newline='', **kwargs)
+    return path/fn
+
+def write(path, text, **kwargs):
+    "X, and y if there is a target, as lists"
+    if 'target_col' in kwargs: kwargs['y_fn'] = path/'y.npy'
+    made = to(file(path, text), path, overwrite=True, **kwargs)
+    return tuple(o.tolist() for o in made) if 'target_col' in kwargs else made.tolist()
+
+def fails(path, text, say, **kwargs):
+    if 'target_col' in kwargs: kwargs['y_fn'] = path/'no_y.npy'
+    with pytest.raises(ValueError, match=say): to(file(path, text), path, 'no.npy', **kwargs)
+    assert not list(path.glob('no*'))
+
+def test_a_separator_at_the_end_of_lines(tmp_path):
+    "Programs that write one leave no value behind it, so there is none"
+    for text in ('a,b,c\n1,2,3,\n4,5,6,\n', 'a,b,c,\n1,2,3,\n4,5,6,\n', 'a,b,c\n1,2,3,\n4,5,6', 'a,b,c\r\n1,2,3,\r\n4,5,6\r\n'):
+        assert write(tmp_path, text)==[[[1,2,3]],[[4,5,6]]]
+        assert write(tmp_path, text, data_cols=['b'], target_col='a', y_dtype=int)==([[[2]],[[5]]], [1,4])
+
+@pytest.mark.parametrize('header', [True,False])
+@pytest.mark.parametrize('line', ['1,2,9', '3', '1,2,"x', '"1,2"', '1,2,""', '1,2,,'])
+@pytest.mark.parametrize('at', [0,3])
+def test_a_line_that_does_not_fit(line, at, header, tmp_path):
+    "More fields than the header, or less: the error shows the line and its number"
+    if not (header or at): pytest.skip('the first line says how many there are')
+    text = '\n'.join([*(['a,b'] if header else []), *['3,4']*at, line, '3,4'])
+    for chunk_rows in (None,1): fails(tmp_path, text, rf't.csv, line {at+1+header}.*{line[:3]}', chunk_rows=chunk_rows, header=0 if header else None)
+
+def test_numbers_with_a_comma(tmp_path):
+    text = 'x;value\n1;0,126\n2;-0,5\n3;1.000,5\n'
+    fails(tmp_path, text, r"pass sep=';', and decimal=','")
+    fails(tmp_path, text, r"column 'value' does not hold numbers.*decimal=','", sep=';')
+    assert write(tmp_path, text, sep=';', decimal=',', thousands='.')==[[[1,.126]],[[2,-.5]],[[3,1000.5]]]
+    assert write(tmp_path, text[:16], sep=';', decimal=',', target_col='value', y_dtype='float32')[1]==[np.float32(.126)]
+    fails(tmp_path, 'a\tb\n1\t2\n', r"sep='\\t'")
+    assert write(tmp_path, 'a\tb\n1\t2\n', sep='\t')==[[[1,2]]]
+
+def test_a_first_line_of_data(tmp_path):
+    "`np.savetxt` with commas: all samples, or an error"
+    np.savetxt(tmp_path/'s.csv', np.arange(6.).reshape(3,2), delimiter=',')
+    with pytest.raises(ValueError, match='looks like data.*header=None'): to(tmp_path/'s.csv', tmp_path)
+    assert to(tmp_path/'s.csv', tmp_path, header=None)[:,0].tolist()==[[0,1],[2,3],[4,5]]
+    for text in ('1,2\n3,4\n', 'walk,0.5\nrun,1\n', 'walk,1,1\n', '2020-01-01,-3\n'): fails(tmp_path, text, 'header=None')
+    fails(tmp_path, '2020-01-01,5\n2020-01-02,6\n', 'header=None', index_col=0)
+    assert write(tmp_path, ',0,1\n7,3,4\n', index_col=0)==[[[3,4]]] # as `DataFrame(X).to_csv()` writes it
+    assert write(tmp_path, '0,1\n3,4\n', header=0)==[[[3,4]]]
+    assert write(tmp_path, 'walk,0.5\nrun,1\n', header=None, target_col=0)==([[[.5]],[[1]]], ['walk','run'])
+    assert write(tmp_path, 'saved today\n\na,b\n1,2\n', skiprows=1)==write(tmp_path, 'u,v,w\na,b\n1,2\n', header=1)==[[[1,2]]]
+
+def test_row_numbers_are_no_variable(tmp_path):
+    df = pd.DataFrame(dict(a=[1.,2],b=[3.,4]), index=[7,8])
+    df.to_csv(tmp_path/'t.csv')
+    text = (tmp_path/'t.csv').read_text()
+    fails(tmp_path, text, "'Unnamed: 0' numbers the rows from 7.*index_col=0")
+    with pytest.raises(ValueError, match=r"df\.drop"): to(pd.read_csv(tmp_path/'t.csv'), tmp_path)
+    assert write(tmp_path, 'a,b\n1,2\n', index_col=False)==[[[1,2]]] # of pandas: no index
+    fails(tmp_path, 'a\n1\n', 'no column is left for X', index_col=0)
+    for kwargs in (dict(index_col=0), dict(index_col='Unnamed: 0'), dict(data_cols=['a','b'])): assert write(tmp_path, text, **kwargs)==[[[1,3]],[[2,4]]]
+    assert write(tmp_path, text, data_cols=['Unnamed: 0','a'])==[[[7,1]],[[8,2]]]
+    assert write(tmp_path, ',a\n0.5,1\n2,3\n')==[[[.5,1]],[[2,3]]] # a column without a name, no row numbers
+
+@pytest.mark.parametrize('chunk_rows', [None,1,2,7])
+def test_labels_are_what_stands_in_the_file(chunk_rows, tmp_path):
+    for labels in (['4019']*9+['V3001'], ['01','1','1.0','1'], ['None','NA','null','n/a','nan','True'], ['x\ny','z, "q"',' a','é']):
+        text = io.StringIO()
+        csv.writer(text).writerows([['x','y'], *enumerate(labels)])
+        assert write(tmp_path, text.getvalue(), target_col='y', chunk_rows=chunk_rows)[1]==labels
+    assert write(tmp_path, 'x,y,z\n1,01,NA\n2,1,b\n', target_col=['y','z'], chunk_rows=chunk_rows)[1]==[['01','NA'],['1','b']]
+    fails(tmp_path, 'x,y\n1,a\n2,\n', "target 'y' is missing in row 1", target_col='y', chunk_rows=chunk_rows)
+    fails(tmp_path, 'x,y\n1,?\n', "target 'y' is missing in row 0", target_col='y', na_values='?', chunk_rows=chunk_rows)
+
+def test_text_is_no_data_as_well(tmp_path):
+    "Text and numbers of one column: an error, for ids and labels 01 and 1 would become the same"
+    text = 'x,y\n1,01\n2,1\n'
+    fails(tmp_path, text, "'y' is text in a CSV file, and in data_cols.*y_dtype='float32'", target_col='y', data_cols=['x','y'])
+    fails(tmp_path, text, "'y' is text", sample_col='y', data_cols=['x','y'])
+    with pytest.raises(ValueError, match="'y' is text"): to((o for o in [file(tmp_path, text)]), tmp_path, 'no.npy', y_fn=tmp_path/'no_y.npy', target_col='y', data_cols='y')
+    assert write(tmp_path, text, target_col='y', data_cols=['x','y'], y_dtype='float32')==([[[1,1]],[[2,1]]],[1,1])
+    X,y = to(pd.DataFrame(dict(x=[1,2],y=[3,4])), tmp_path, y_fn=tmp_path/'y.npy', target_col='y', data_cols=['x','y'], overwrite=True) # has types
+    assert X[:,0].tolist()==[[1,3],[2,4]] and y.tolist()==[3,4]
+
+def test_targets_in_a_dtype_of_any_library(tmp_path):
+    import torch
+    def y_of(dtype): return to(file(tmp_path, 'x,y\n1,2\n2,10\n'), tmp_path, y_fn=tmp_path/'y.npy', target_col='y', y_dtype=dtype, overwrite=True)[1]
+    assert y_of(torch.float32).dtype==np.float32 and y_of(torch.float32).tolist()==[2,10]
+    for dtype in ('S5','S'): assert y_of(dtype).tolist()==[b'2',b'10']
+    fails(tmp_path, 'x,y\n1,lang\n', 'does not fit', target_col='y', y_dtype='S3')
+    assert write(tmp_path, 'x,y\n1,läuft\n', target_col='y', y_dtype='S')[1]==['läuft'.encode()]
+
+def test_words_for_missing_numbers_are_those_of_pandas():
+    from pandas._libs.parsers import STR_NA_VALUES
+    from memmap_ts.writing.frames import _missing
+    assert set(_missing)==STR_NA_VALUES
+
+def test_numbers_that_are_asked_for(tmp_path):
+    for text,dtype,want in (('x,y\n1,0.5\n2,1\n','float32',[.5,1]), ('x,y\n1,01\n2,7\n',int,[1,7]), ('x,y\n1,3\n2,4.0\n','int8',[3,4]), ('x,y\n1,\n2,4\n','f8',[np.nan,4]), ('x,y\n1,5\n2,07\n',str,['5','07'])):
+        X,y = to(file(tmp_path, text), tmp_path, y_fn=tmp_path/'y.npy', target_col='y', y_dtype=dtype, overwrite=True)
+        assert y.dtype==dtype or dtype is str
+        np.testing.assert_array_equal(y, want)
+    fails(tmp_path, 'x,y\n1,a\n', "column 'y' does not hold numbers", target_col='y', y_dtype=float)
+    fails(tmp_path, 'x,y\n1,2.5\n', 'does not fit dtype int64', target_col='y', y_dtype=int)
+    fails(tmp_path, 'x,y\n1,2.5\n', 'y_dtype is the type of the target', y_dtype=int)
+
+def test_warns_of_numbers_as_text(tmp_path):
+    with pytest.warns(RuntimeWarning, match=r"target y is read as text, though it looks like numbers \(0\.5\).*y_dtype='float32'") as said:
+        write(tmp_path, 'x,y\n1,0.5\n2,1.25\n', target_col='y', chunk_rows=1)
+    assert len(said)==1 and said[0].filename.endswith('writers.py') # where `to_memmap` is called
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for text in ('x,y\n1,0\n2,1\n', 'x,y\n1,0.5\n2,a\n'): write(tmp_path, text, target_col='y')
+
+@pytest.mark.parametrize('chunk_rows', [None,1,2,3,5])
+def test_ids_do_not_depend_on_the_parts(chunk_rows, tmp_path):
+    "Numbers are in order as numbers, and before other text; ids are the same if they are written alike"
+    ids = ['-1','9','10','4019','4020','V1','V3001']
+    text = 'id,t,x\n'+''.join(f'{o},{t},{10*i+t}\n' for i,o in enumerate(ids) for t in (10,9))
+    X = write(tmp_path, text, sample_col='id', steps_in_rows=True, sort_by='t', chunk_rows=chunk_rows)
+    assert X==[[[10*i+9,10*i+10]] for i in range(7)]
+    assert write(tmp_path, 'id,x\n12.1,1\n12.10,2\n', sample_col='id', chunk_rows=chunk_rows)==[[[1]],[[2]]]
+    feats = 'id,f,x\n'+''.join(f'{i},{f},{f}\n' for i in (9,10) for f in (10,1,2))
+    assert write(tmp_path, feats, sample_col='id', feat_col='f', chunk_rows=chunk_rows)==[[[1],[2],[10]]]*2
+    assert write(tmp_path, '9,1\n9,2\n10,3\n10,4\n', header=None, sample_col=0, steps_in_rows=True, chunk_rows=chunk_rows)==[[[1,2]],[[3,4]]]
+    fails(tmp_path, 'id,x\n10,1\n9,2\n', "not sorted by 'id'", sample_col='id', chunk_rows=chunk_rows)
+    fails(tmp_path, 'id,x\n10,1\n,2\n', "'id' has missing values", sample_col='id', chunk_rows=chunk_rows)
+
+def test_what_a_file_may_be_like(tmp_path):
+    assert write(tmp_path, 'a,b\n')==[] and write(tmp_path, 'a,y\n', target_col='y')==([],[])
+    assert write(tmp_path, '\ufeffa,b\n\n1,2\n\n', data_cols='a')==[[[1]]]
+    assert write(tmp_path, 'a,b\r1,2\r')==[[[1,2]]]
+    assert write(tmp_path, 'a\n-999\n2\n', na_values=[-999,'x'])[1]==[[2]]
+    fails(tmp_path, '', 'holds nothing'); fails(tmp_path, '\n\n', 'holds nothing')
+    fails(tmp_path, '# by me\na,b\n1,2\n', "line 2: 2 fields, and 1 in the header")
+    fails(tmp_path, 'a,b\n1,2\n', "no column 'c' in the table", data_cols=['c'])
+    fails(tmp_path, 'a,a\n1,2\n', "several columns", target_col='a')
+    (tmp_path/'t.csv').write_bytes('a,y\n1,läuft\n'.encode('latin-1'))
+    with pytest.raises(ValueError, match="t.csv is not in utf-8.*encoding='latin-1'"): to(tmp_path/'t.csv', tmp_path, 'no.npy')
+    assert to(tmp_path/'t.csv', tmp_path, y_fn=tmp_path/'y.npy', target_col='y', encoding='latin-1', overwrite=True)[1][0]=='läuft'
+
+@pytest.mark.parametrize('kwargs', [dict(sep=r'\s+'), dict(sep=''), dict(decimal=','), dict(header='no'), dict(header=-1), dict(skiprows=-1), dict(encoding='latin-0'), dict(index_col=5), dict(index_col='q'), dict(index_col=True), dict(header=True), dict(header=False), dict(skiprows=True)])
+def test_options_that_can_not_be(kwargs, tmp_path):
+    fails(tmp_path, 'a,b\n1,2\n', next(iter(kwargs)), **kwargs)
+
+def test_options_for_csv_only(tmp_path):
+    for src in (pd.DataFrame(dict(a=[1.])), [pd.DataFrame(dict(a=[1.]))], tmp_path/'t.parquet', np.ones(3)):
+        with pytest.raises(TypeError, match='sep: for'): to(src, tmp_path, sep=';')
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'seperator'.*sep,"): to(file(tmp_path, 'a\n1\n'), tmp_path, seperator=';')
+    df,csv_file = pd.DataFrame(dict(a=[1.],b=[2.])),file(tmp_path, 'a;b\n3;4\n')
+    assert to([df,csv_file], tmp_path, sep=';').tolist()==[[[1,2]],[[3,4]]]
+    assert to((o for o in (csv_file,df)), tmp_path, sep=';', overwrite=True).tolist()==[[[3,4]],[[1,2]]]
+
+def checked(path, block_chars):
+    "The text that pandas gets, or None if there is an error"
+    try:
+        with CheckedCsv(path, CsvFormat(header=0), block_chars) as f: return ''.join(f)
+    except ValueError: return None
+
+@settings(max_examples=400, deadline=None)
+@given(text=st.text('a1,"\n', max_size=24), block_chars=st.integers(1, 9))
+def test_any_text(text, block_chars, tmp_path_factory):
+    "Whatever is written: an error, or pandas gives the fields that the csv module sees, two in each row"
+    text += '\n'
+    path = file(tmp_path_factory.getbasetemp(), 'p,q\n'+text)
+    got = checked(path, 2**18)
+    assert got==checked(path, block_chars)
+    rows = [o for o in csv.reader(io.StringIO('p,q\n'+text)) if o]
+    if got is None: return
+    rows = [o[:2] for o in rows if len(o)==2 or (len(o)==3 and not o[2])][1:]
+    assert pd.read_csv(io.StringIO(got), dtype=object, keep_default_na=False, index_col=False).to_numpy().tolist()==rows
+
+@settings(max_examples=60, deadline=None)
+@given(labels=st.lists(st.text('aNA01,"\n é', min_size=1, max_size=4), min_size=1, max_size=8), chunk_rows=st.integers(1, 9), quoting=st.sampled_from([csv.QUOTE_MINIMAL,csv.QUOTE_ALL]))
+def test_any_labels(labels, chunk_rows, quoting, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp()
+    with open(path/'l.csv', 'w', newline='', encoding='utf-8') as f: csv.writer(f, quoting=quoting).writerows([['x','y'], *enumerate(labels)])
+    X,y = to_memmap(path/'l.csv', path/'lX.npy', y_fn=path/'ly.npy', target_col='y', chunk_rows=chunk_rows, progress=False, overwrite=True)
+    assert y.tolist()==labels and X.ravel().tolist()==list(range(len(labels)))
