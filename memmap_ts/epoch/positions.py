@@ -8,11 +8,11 @@ __all__ = ['Progress', 'EpochBatches']
 # %% ../../nbs/315_epoch.positions.ipynb #d7082e66
 import itertools
 import numpy as np
-from .order import EpochOrder, EpochSampler, InOrder, ListedOrder, Order, PartOfOrder, sampled_order
+from .order import (BLOCK_POSITIONS, EpochOrder, EpochSampler, InOrder, ListedOrder, Order, PartOfOrder,
+                                   sampled_order)
 from ..io.rows import as_idxs
 
 # %% ../../nbs/315_epoch.positions.ipynb #7b0d6fce
-_block_positions = 2**15 # worked out at a time
 _not_begun = ("this loader can't be one of those that tsai's `get_mixed_dls` joins. Put the table beside the series: "
               "TSDataLoaders.from_memmap((X, features), y), `features` being an array of (samples, columns)")
 
@@ -123,7 +123,7 @@ class EpochBatches:
     def _batches(self, order):
         "The batches of `order` that this process makes."
         n_used = self._n_used(len(order))
-        n_block = max(_block_positions//self.bs, 1)*self.bs
+        n_block = max(BLOCK_POSITIONS//self.bs, 1)*self.bs
         for start in range(0, n_used, n_block):
             block = order.part(start, min(start+n_block, n_used))
             for i in range(0, len(block), self.bs):

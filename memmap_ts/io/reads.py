@@ -6,6 +6,7 @@
 __all__ = ['Reads', 'MemoryReads', 'FileReads', 'is_one_read', 'MappedReads', 'CachedReads']
 
 # %% ../../nbs/155_io.reads.ipynb #8c7b4f76
+from functools import cached_property
 import numpy as np
 from ..store import check_size, mapped_root
 from .hold import Hold
@@ -77,13 +78,13 @@ class FileReads(Reads):
         only_copies:bool=False, # Are they all there?
     ):
         super().__init__(reader, share_in_memory, only_copies)
-        self.root,self.state,self._hold = root,state,None
+        self.root,self.state = root,state
 
-    @property
+    @cached_property
     def hold(self) -> Hold:
         "What keeps the file as it is for a moment; opened when it is first asked for"
-        if self._hold is None: self._hold = Hold(self.state)
-        return self._hold
+        return Hold(self.state)
+
     def known(self, rows):
         "Which of `rows` are in memory: True for all, False if nobody knows, or a bool for each"
         return False
@@ -97,7 +98,7 @@ class FileReads(Reads):
         if self.state: self.state.check_unchanged()
 
     def close(self):
-        if self._hold: self._hold.close()
+        if 'hold' in self.__dict__: self.hold.close()
 
     def _copy(self, rows, out, ticket):
         if not len(rows): return
@@ -116,7 +117,7 @@ class FileReads(Reads):
 
     def _copy_held(self, rows, out):
         "Copy `rows` from the mapping while nobody can shorten the file; False where that can't be had."
-        hold = self._hold or self.hold
+        hold = self.hold
         try:
             held = hold.take()
             if held: self.from_mapping(rows, out)
