@@ -47,7 +47,7 @@ def kept_in_memory(
 def _read_and_mapped(path, size, block=2**24):
     "Read a file in order, and give a mapping of which every page is in use."
     with open(path, 'rb') as f:
-        mapping = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+        mapping = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY) # a private one: `evict` leaves those alone
         for i in range(0, size, block):
             f.read(block)
             mapping[i:i+block:mmap.PAGESIZE] # a byte of each page
