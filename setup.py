@@ -15,6 +15,7 @@ setup(name=cfg['lib_name'], version=cfg['version'], description=cfg['description
       long_description_content_type='text/markdown',
       packages=find_packages(include=[cfg['lib_path'], cfg['lib_path']+'.*']), include_package_data=True,
       python_requires='>='+cfg['min_python'], install_requires=words('requirements'),
-      extras_require={'dev': words('dev_requirements'), 'bench': words('bench_requirements')},
+      extras_require={'dev': words('dev_requirements'), 'bench': words('bench_requirements'),
+                      'distributed': words('distributed_requirements')},
       entry_points={'console_scripts': [o.strip() for o in cfg.get('console_scripts', '').splitlines() if o.strip()],
                     'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]})

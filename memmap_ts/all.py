@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['open_memmap', 'create_memmap', 'on_disk', 'Items', 'itemify', 'Itemify', 'MemmapBlock', 'MemmapDL', 'TSDataLoaders',
            'MemmapWriter', 'to_memmap', 'memmap_stats', 'describe', 'Windows', 'windows',
-           'ClassificationInterpretation', 'feature_importance', 'step_importance', 'preds_to_memmap']
+           'ClassificationInterpretation', 'feature_importance', 'step_importance', 'preds_to_memmap', 'distributed',
+           'ResumeCallback']
 
 # %% ../nbs/990_all.ipynb #408abd61
 from .store import open_memmap, create_memmap, on_disk
@@ -18,8 +19,11 @@ from .stats import memmap_stats
 from .describe import describe
 from .windows import Windows, windows
 from .learn import ClassificationInterpretation, feature_importance, step_importance, preds_to_memmap
+from .distributed import distributed
+from .resume import ResumeCallback
 
 # %% ../nbs/990_all.ipynb #9f520b53
 _all_ = ['open_memmap', 'create_memmap', 'on_disk', 'Items', 'itemify', 'Itemify', 'MemmapBlock', 'MemmapDL',
          'TSDataLoaders', 'MemmapWriter', 'to_memmap', 'memmap_stats', 'describe', 'Windows', 'windows',
-         'ClassificationInterpretation', 'feature_importance', 'step_importance', 'preds_to_memmap']
+         'ClassificationInterpretation', 'feature_importance', 'step_importance', 'preds_to_memmap',
+         'distributed', 'ResumeCallback']

@@ -87,7 +87,7 @@ class TSDataLoaders(tsai.TSDataLoaders):
         weights=None, # How often to draw each row of `X` for training: numbers; 'balanced': each class equally often
         partial_n=None, # Training rows in an epoch, others each time: a count, or a share as a float
         sampler=None, # Positions of training rows in their split: a list, `Sampler`, or function of a random generator
-        bs:int=64, # Size of batch, or a list of one for each set of `splits`
+        bs:int=64, # Size of batch (of all processes together), or a list of one for each set of `splits`
         val_bs:int=None, # Size of validation batch, default `bs`
         shuffle:bool=True, # Shuffle the training samples in each epoch?
         drop_last:bool=None, # Leave out the last training batch if it is incomplete, default as `shuffle`

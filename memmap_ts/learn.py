@@ -12,12 +12,11 @@ from fastai import interpret
 from fastai.callback.core import Callback
 from fastai.torch_core import flatten_check
 from fastcore.basics import getcallable
-from .learning.chart import importance_plot, importance_table, save_table, sort_table
-from .learning.results import is_same_run, not_the_same_run, result_kinds, results
+from .learning.chart import importance_table, present
+from .learning.results import OneWriter, is_same_run, not_the_same_run, result_kinds, results
 from .learning.score import key_metric, measure, samples, series_shape
 from .learning.spoil import Spoiler, check_method
 from .store import open_memmap
-from .work.progress import bar
 from .write import MemmapWriter
 
 # %% ../nbs/690_learn.ipynb #9bdb09b9
@@ -34,14 +33,6 @@ def _importance(learn, dl, names, parts, spoil, key_metric_idx):
     values = measure(learn, dl, parts, spoil, metric)
     return importance_table(names, values, 'Step' if spoil.by_step else 'Feature', metric_name)
 
-def _present(table, sign, method, show_chart, figsize, title, xlabel, return_df, save_df_path):
-    "Plot, save and return the table, as far as they are asked for"
-    if show_chart:
-        title = title or f'{table.columns[0]} importance ({method} method)'
-        importance_plot(table, sign, figsize, title, xlabel)
-    table = sort_table(table, sign)
-    if save_df_path: save_table(table, save_df_path)
-    return table if return_df else None
 
 # %% ../nbs/690_learn.ipynb #614cfe19
 def feature_importance(
@@ -69,7 +60,7 @@ def feature_importance(
     names = _check_names(names, n, 'feature_names', f'{n} variables')
     spoil = Spoiler(method, False, random_state)
     table,sign = _importance(learn, dl, names, [[i] for i in range(n)], spoil, key_metric_idx)
-    return _present(table, sign, method, show_chart, figsize, title, None, return_df, save_df_path)
+    return present(dl, table, sign, method, show_chart, figsize, title, None, return_df, save_df_path)
 
 # %% ../nbs/690_learn.ipynb #80fcbb8a
 def _step_parts(n, n_steps):
@@ -107,16 +98,17 @@ def step_importance(
     names = _check_names(names if step_names is None else step_names, len(parts), 'step_names',
                          f'{len(parts)} groups of {n_steps} steps')
     table,sign = _importance(learn, dl, names, parts, Spoiler(method, True, random_state), key_metric_idx)
-    return _present(table, sign, method, show_chart, figsize, title, xlabel, return_df, save_df_path)
+    return present(dl, table, sign, method, show_chart, figsize, title, xlabel, return_df, save_df_path)
 
 # %% ../nbs/690_learn.ipynb #a59f0d1c
 class _Count(Callback):
     "Counts how often each of `n` classes is predicted as each"
+    order = 10 # after the predictions of all processes have been put together
     def __init__(self, n, decodes):
         self.n,self.decodes = n,decodes
         self.counts = torch.zeros(n*n, dtype=torch.long)
 
-    def after_pred(self):
+    def after_loss(self):
         pred,targ = flatten_check(self.decodes(self.pred), self.y)
         if pred.dtype!=torch.long or targ.dtype!=torch.long:
             raise ValueError("a confusion matrix is that of one class for each sample (or step): "
@@ -167,6 +159,13 @@ def _paths_of(fn):
                      "and can have some for 'inputs' and 'decoded'")
 
 # %% ../nbs/690_learn.ipynb #ef9151ab
+def _begin(fns, dtype, overwrite):
+    "A writer that goes on where an earlier run was stopped; `FileExistsError` if that has made all."
+    dtypes = dtype if dtype is None or isinstance(dtype, dict) else {'preds':dtype}
+    w = MemmapWriter(fns, dtypes, overwrite=overwrite, resume=True)
+    if w.finished: w.group.check_names(overwrite, resume=True, n_rows=0) # by which model, nobody knows
+    return w
+
 def preds_to_memmap(
     learn, # Trained `Learner`, whose `dls` are from this package
     X, # Samples: array, path or `Items`, a tuple for several inputs
@@ -179,16 +178,16 @@ def preds_to_memmap(
 ) -> np.memmap: # The predictions, read only; for a dict of paths a dict of arrays
     "Write the predictions for all of `X` to disk; goes on where an earlier run was stopped"
     fns = _paths_of(fn)
-    dtypes = dtype if dtype is None or isinstance(dtype, dict) else {'preds':dtype}
     dl = learn.dls.valid.new_dl(X, bs=bs or learn.dls.valid.bs)
     act = act or getcallable(learn.loss_func, 'activation')
-    with MemmapWriter(fns, dtypes, overwrite=overwrite, resume=True) as w:
-        if w.finished: w.group.check_names(overwrite, resume=True, n_rows=0) # by which model, nobody knows
-        if w.rows and not is_same_run(w, learn, dl, act):
-            if not overwrite: raise ValueError(not_the_same_run(w))
-            w.begin_anew()
-        if w.rows<dl.n:
-            rest = dl.new_dl(dl.dataset.tls[0].items[w.rows:], bs=dl.bs)
-            for chunks in results(learn, bar(rest, show=progress), act, list(fns)): w.append(**chunks)
+    with OneWriter(dl, lambda: _begin(fns, dtype, overwrite)) as w:
+        n_before = w.rows
+        if n_before and not is_same_run(w, learn, dl, act):
+            if not overwrite: raise ValueError(not_the_same_run(w, fns['preds']))
+            w.ask(MemmapWriter.begin_anew)
+            n_before = 0
+        if n_before<dl.n:
+            rest = dl.new_dl(dl.dataset.tls[0].items[n_before:], bs=dl.bs)
+            for chunks in results(learn, rest, act, list(fns), progress): w.append(**chunks)
     res = {k:open_memmap(f) for k,f in fns.items()}
     return res if isinstance(fn, dict) else res['preds']

@@ -22,6 +22,7 @@ from .epoch.classes import ClassesMixin
 from .epoch.device import on_cuda
 from .epoch.missing import MissingValues
 from .epoch.positions import EpochBatches
+from .epoch.share import HasShare
 from .epoch.shapes import HasShapes, ShowsSeries, new_items
 from .epoch.state import HasState
 from .epoch.stats import EpochClock
@@ -30,11 +31,14 @@ from .epoch.transforms import BatchPipeline
 # %% ../nbs/390_load.ipynb #c5e6ec49
 def _epoch_here(dl):
     "The batches of an epoch of loader `dl`, made in this process"
+    dl.begin_here()
     dl.randomize()
     dl.before_iter()
     progress,n_expected = dl.present,dl.batches_left()
+    progress.ends_itself = True
     batches = epoch = dl.create_batches(dl.in_batches(dl.get_idxs()))
-    torch.empty((), dtype=torch.int64).random_() # PyTorch's loaders draw a seed for workers: dropout is the same then
+    # PyTorch's loaders draw a seed for workers: dropout is the same then
+    torch.empty((), dtype=torch.int64).random_(generator=dl.fake_l.generator)
     clock = getattr(epoch, 'clock', None) or EpochClock()
     if dl.on_gpu: batches = on_cuda(epoch, dl.device, clock.lap)
     transforms,collate = BatchPipeline(dl.after_batch, clock),getattr(epoch, 'collate', None)
@@ -64,12 +68,15 @@ def _epoch_of_workers(dl):
     "The batches of an epoch of loader `dl`, made in its worker processes: fastai's loop"
     clock,watch = EpochClock(),Watch([] if dl.changing else [dl.plan]) # workers open the files anew in each epoch
     progress,n_expected = None,len(dl)
+    dl.begin_here()
     try:
         for b in TfmdDL.__iter__(dl):
             clock.lap('data')
             if not dl.missing.done: dl.look_for_nans(b)
             clock.n_batches += 1
-            if progress is None: progress,n_expected = dl.present,dl.batches_left() # begun by fastai's loop
+            if progress is None: # fastai's loop has begun the epoch
+                progress,n_expected = dl.present,dl.batches_left()
+                progress.ends_itself = True
             progress.n_done += dl.bs
             yield b
             clock.lap('model')
@@ -81,13 +88,13 @@ def _epoch_of_workers(dl):
         dl.last_epoch = clock.stats(n_expected, None, dl.fake_l.num_workers)
 
 # %% ../nbs/390_load.ipynb #9c159b0a
-class MemmapDL(BatchMaker, EpochBatches, HasState, HasShapes, ShowsSeries, ClassesMixin, TfmdDL):
+class MemmapDL(BatchMaker, HasShare, EpochBatches, HasState, HasShapes, ShowsSeries, ClassesMixin, TfmdDL):
     "`TfmdDL` that reads all rows of a batch at once, from disk or from RAM"
     last_epoch,_plan,device_cache,_shapes,changing = None,None,None,None,False
     @delegates(TfmdDL.__init__)
     def __init__(self,
         dataset, # `Datasets` over `Items`, or `Items`
-        bs:int=64, # Size of batch
+        bs:int=64, # Size of batch, of all processes together if several train
         shuffle:bool=False, # Whether to shuffle data
         num_workers:int=0, # Worker processes; 0, no process but this one, is the fast way
         seed:int=None, # Of the order of the epochs; by default one is drawn, which follows `set_seed`
@@ -126,11 +133,11 @@ class MemmapDL(BatchMaker, EpochBatches, HasState, HasShapes, ShowsSeries, Class
         else: self.missing.done = True # predictions are as good as what they are made of
 
     def one_batch(self):
-        "The first batch of an epoch; no thread reads the next ones"
+        "The first batch of an epoch, all of it; no thread reads the next ones"
         if not len(self): raise ValueError('This DataLoader does not contain any batches')
         TfmdDL.randomize(self) # and no epoch begins
         self.before_iter()
-        b = (self.cached_batch if self.cache else self.do_batch)(first(self.in_batches(self.order_to_look_at())))
+        b = (self.cached_batch if self.cache else self.do_batch)(first(self.whole_batches(self.order_to_look_at())))
         return self.after_batch(self.on_device(b))
 
     @delegates(TfmdDL.new)
@@ -142,7 +149,7 @@ class MemmapDL(BatchMaker, EpochBatches, HasState, HasShapes, ShowsSeries, Class
         "A loader like this one with some arguments changed"
         if cls is None or issubclass(cls, MemmapDL): kwargs = self._kept(dataset, kwargs)
         res = TfmdDL.new(self, dataset, cls, **kwargs)
-        res._shapes = self.shapes
+        res._shapes,res.share = self.shapes,self.share
         res.missing = self.missing if res.dataset is self.dataset else MissingValues(self.missing)
         if self._fits_cache(res, kwargs): res.device_cache = self.device_cache
         return res
@@ -152,7 +159,7 @@ class MemmapDL(BatchMaker, EpochBatches, HasState, HasShapes, ShowsSeries, Class
         if 'shuffled' in kwargs: kwargs['shuffle'] = kwargs.pop('shuffled') # what fastai's `tta` means
         every_sample = kwargs.get('shuffle') is False # once, as `get_preds` asks for them
         same = (dataset is None or dataset is self.dataset) and not every_sample
-        seed = self.seed if self.has_own_seed else None
+        seed = self.seed if self.has_own_seed or self.is_shared else None # the same in all processes
         kept = dict(seed=seed, prefetch=self.prefetch, changing=self.changing,
                     cache=None if kwargs.get('num_workers') else self.cache, sampler=self.sampler if same else None)
         return merge(kept, kwargs)

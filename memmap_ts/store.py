@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['n_bytes_of', 'repaired_header', 'map_file', 'open_memmap', 'create_memmap', 'mapped_root', 'remembered_root',
-           'on_disk', 'address', 'truncated_meanwhile', 'check_size', 'Handle']
+           'on_disk', 'address', 'check_size', 'Handle']
 
 # %% ../nbs/060_store.ipynb #0e129bed
 import errno, operator, os, secrets
+from functools import partial
 from math import prod
 from pathlib import Path
 import numpy as np
-from .disk.files import check_room, take_room
-from .disk.mapped import NamedFile, remember_file, remember_name
+from .disk.files import check_room, take_name, take_room
+from .disk.mapped import NamedFile, remember_file, remember_name, truncated_meanwhile
 from .disk.renames import finish_renames
+from .disk.turns import made_once
 from .npy.dtypes import np_dtype
 from .npy.header import Header, header_bytes, parse_header, read_head
 
@@ -91,19 +93,32 @@ def open_memmap(
     return map_file(fn, dtype, mode, offset, shape, 'F' if fortran else 'C')
 
 # %% ../nbs/060_store.ipynb #0a05933e
-def _take_name(fn):
-    "Make an empty file `fn`, so that from here on no other process can take the name."
-    try: open(fn, 'xb').close()
-    except FileExistsError:
-        what = f"{fn} exists: choose another name, or pass `overwrite=True` to lose what it holds"
-        raise FileExistsError(what) from None
-
 def _write_zeros(fn, shape, dtype, allocate):
     "Write the header of a new file; the system gives zeros for what is not written, and room now or then."
     with open(fn, 'xb', buffering=0) as f:
         f.write(header_bytes(shape, dtype))
         if allocate: take_room(f, n_bytes_of(shape, dtype))
         else: f.truncate(f.tell()+n_bytes_of(shape, dtype))
+
+def _create(fn, shape, dtype, overwrite, allocate):
+    "Make a whole file `fn`, or none."
+    if not overwrite: take_name(fn)
+    part = f'{fn}.{secrets.token_hex(4)}.part'
+    try:
+        check_room(fn, n_bytes_of(shape, dtype), allocate)
+        _write_zeros(part, shape, dtype, allocate)
+        os.replace(part, fn)
+        return open_memmap(fn, 'r+')
+    except BaseException:
+        for f in [part] if overwrite else [part,fn]: Path(f).unlink(missing_ok=True)
+        raise
+
+def _made_meanwhile(fn, shape, dtype):
+    "Open the file that another process of this launch has made."
+    a = open_memmap(fn, 'r+')
+    if (a.shape,a.dtype)==(shape,dtype): return a
+    raise ValueError(f"{fn} was made by another process of this launch, of shape {a.shape} and dtype {a.dtype}, "
+                     f"not {shape} and {dtype}: let all ask for the same, or give each a path of its own")
 
 # %% ../nbs/060_store.ipynb #92b70ffb
 def create_memmap(
@@ -121,16 +136,8 @@ def create_memmap(
                         "or e.g. '<U10' for strings of up to 10 characters")
     if any(n<0 for n in shape): raise ValueError(f"shape {shape} has a negative size")
     finish_renames([fn]) # else `open_memmap` would, and replace the new file
-    if not overwrite: _take_name(fn)
-    part = f'{fn}.{secrets.token_hex(4)}.part'
-    try:
-        check_room(fn, n_bytes_of(shape, dtype), allocate)
-        _write_zeros(part, shape, dtype, allocate)
-        os.replace(part, fn)
-        return open_memmap(fn, 'r+')
-    except BaseException:
-        for f in [part] if overwrite else [part,fn]: Path(f).unlink(missing_ok=True)
-        raise
+    return made_once(fn, partial(_create, fn, shape, dtype, overwrite, allocate),
+                     partial(_made_meanwhile, fn, shape, dtype))
 
 # %% ../nbs/060_store.ipynb #19e5b21a
 def mapped_root(
@@ -162,14 +169,6 @@ def address(
     return a.__array_interface__['data'][0]
 
 # %% ../nbs/060_store.ipynb #7f73718e
-def truncated_meanwhile(
-    fn, # Path of a mapped file
-    size:int, # Bytes it has
-    need:int, # Bytes it had
-) -> OSError:
-    "The error for a file that became shorter while it was mapped"
-    return OSError(f"{fn} was truncated while it was read: {size:,} bytes, {need:,} before. Write or copy it again")
-
 def check_size(
     root:np.memmap, # What maps a file
 ):

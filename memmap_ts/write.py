@@ -16,7 +16,8 @@ from .writing.cast import WantedDtype
 from .writing.chunks import chunks_of, is_dask, is_path, look_ahead, transposed
 from .writing.fill import check_args, write_chunks, write_dask, write_table
 from .writing.frames import is_frame, is_table_file
-from .writing.notices import at_work, end_unclosed, full_disk_told, is_finished, last_chunk_failed, taken_here
+from .writing.follow import open_in_turn, request_of
+from .writing.notices import at_work, end_unclosed, full_disk_told, is_finished, last_chunk_failed
 from .writing.publish import FileGroup, by_name
 from .writing.table import table_chunks
 
@@ -56,11 +57,11 @@ class MemmapWriter:
         self.finished = self.group.finished(wanted) if resume and not overwrite else None # arrays of an earlier run
         if self.finished: self.rows = len([*self.finished.values()][0])
         if self.finished: return
-        self.group.check_names(overwrite, resume, self.rows)
         try:
-            self.rows = self.group.open(wanted, resume, overwrite)
-            at_work.add(self)
-        except BlockingIOError as e: raise BlockingIOError(taken_here(self.group.paths.values()) or str(e)) from None
+            self.group = open_in_turn(self.group, wanted, overwrite, resume)
+            if resume: self.finished = self.group.taken
+            self.rows = self.group.n_rows if resume else 0
+            if not self.group.taken: at_work.add(self)
         except BaseException:
             self.group.close(keep=True)
             raise
@@ -89,8 +90,7 @@ class MemmapWriter:
     def last_rows(self, name, n):
         "The last `n` rows so far of the file `name`, mapped; some of them may not be on the disk yet"
         if self.finished: return self.finished[name][self.rows-n:]
-        part = self.group.parts[name]
-        return part.layout.mapped(part.path, self.rows-n, n)
+        return self.group.rows(name, self.rows-n, n)
 
     def close(self):
         "Flush all rows to disk, then publish the files; `ValueError` if the last chunk is not among them"
@@ -156,7 +156,9 @@ def to_memmap(
     check_args(src, is_table, y_fn, stack, transpose, kwargs)
     fns,dtypes = ({'X':fn,'y':y_fn},{'X':dtype,'y':kwargs.get('y_dtype')}) if y_fn else (fn,dtype)
     with MemmapWriter(fns, dtypes, overwrite, casting=casting) as w:
-        if is_dask(src): write_dask(w, transposed(src) if transpose else src, progress)
+        if w.group.is_made_of(request_of(src, dtype=str(dtype), chunk_rows=chunk_rows, casting=casting,
+                                         stack=stack, transpose=transpose, **kwargs)): w.rows = w.group.n_rows
+        elif is_dask(src) and not w.group.taken: write_dask(w, transposed(src) if transpose else src, progress)
         elif is_table: write_table(w, src, chunk_rows, Teller(100 if knows_share else None, progress), kwargs)
         else:
             chunks,n_rows = chunks_of(src, chunk_rows, stack)

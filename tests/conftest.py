@@ -26,6 +26,17 @@ def sha():
     return lambda fn: hashlib.sha256(Path(fn).read_bytes()).hexdigest()
 
 @pytest.fixture
+def start():
+    "Starts processes of a launch, as `Rank` does, and ends them after the test"
+    from siblings import Rank
+    started = []
+    def start(*args, **kwargs):
+        started.append(Rank(*args, **kwargs))
+        return started[-1]
+    yield start
+    for r in started: r.kill()
+
+@pytest.fixture
 def small_disk(tmp_path):
     "A tmpfs of 4 MB"
     d = tmp_path/'small'

@@ -12,11 +12,12 @@ from pathlib import Path
 # A module imports only from what lies to the left of it along these arrows. A name is a file of the package, or a
 # folder with all that is in it; inside a folder anything goes but a circle.
 ARROWS = """
-work, store <- io <- data <- items, windows <- epoch <- load <- block <- dls <- learning <- learn <- all
+work, store <- io <- data <- items, windows <- epoch <- load <- block <- dls <- learning <- learn, distributed <- all
 npy, disk <- store
 data <- writing <- write <- learning
 items, windows <- summary <- dls
 summary <- stats, describe <- learning
+learning <- resume <- all
 all <- testing <- cli <- bench
 versions <- __init__
 ahead

@@ -164,7 +164,8 @@ class BatchMaker:
         samps,single = itertools.chain([head], samps),not np.ndim(head)
         if single: samps = map(np.array, chunked(samps, self.bs, self.drop_last))
         if self.cache: return (self.cached_batch(o) for o in samps)
-        return self._read(samps, self.n_epoch, cast_later=not (single or self.fake_l.num_workers))
+        n_rows = self.n_epoch if self.share is None else self.share.most(self.n_epoch)
+        return self._read(samps, n_rows, cast_later=not (single or self.fake_l.num_workers))
 
     def _read(self, positions, n_rows, cast_later):
         "Read the batches of `positions`, arrays, in an epoch of its own"
@@ -173,7 +174,7 @@ class BatchMaker:
         empty = partial(self.buffers.empty, pinned=pinned)
         reads = EpochReads(self.plan, n_rows, len(self.dataset), head, empty, self.changing)
         collate = Collate(self, self.plan, cast_later, clock)
-        return Batches(reads, itertools.chain([head], positions), self.bs, collate, clock, self.prefetch,
+        return Batches(reads, itertools.chain([head], positions), len(head), collate, clock, self.prefetch,
                        always_thread=self.on_gpu, in_order=worker is None or not worker.id) # one process is enough
 
     def cached_batch(self, positions):

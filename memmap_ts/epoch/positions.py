@@ -8,6 +8,7 @@ __all__ = ['Progress', 'EpochBatches']
 # %% ../../nbs/315_epoch.positions.ipynb #d7082e66
 import itertools
 import numpy as np
+import torch
 from .order import (BLOCK_POSITIONS, EpochOrder, EpochSampler, InOrder, ListedOrder, Order, PartOfOrder,
                                    sampled_order)
 from ..io.rows import as_idxs
@@ -23,6 +24,7 @@ class Progress:
         n_done:int, # Samples that have been handed out, in whole batches
     ):
         self.epoch,self.n_done = epoch,n_done
+        self.ends_itself = False # is it a loop of ours that goes through the epoch?
 
 class EpochBatches:
     "The order of the samples of a `TfmdDL`, from its `seed`, `epoch`, `shuffle` and `sampler`, in batches of positions"
@@ -44,6 +46,7 @@ class EpochBatches:
         super().randomize()
         first = self.first_sample
         self.present = Progress(self.epoch, first)
+        self.fake_l.generator = self._own_generator(first) if first else None
         if self._is_ours('get_idxs'):
             order = self.order_of(self.epoch)
             self.begun = PartOfOrder(order, first, self._n_used(len(order))) if first else order
@@ -57,7 +60,7 @@ class EpochBatches:
     def after_iter(self):
         "The epoch has ended: fastai's loops call this last"
         super().after_iter()
-        self.present = None
+        if self.present and not self.present.ends_itself: self.present = None
 
     @property
     def place(self)->tuple:
@@ -69,6 +72,10 @@ class EpochBatches:
     def batches_left(self):
         "Batches of the present epoch that have not been handed out"
         return len(self)-self.present.n_done//self.bs
+
+    def batch_size_now(self):
+        "How many samples the batch has that was handed out last"
+        return min(self.bs, self._n_used(self.n_epoch)-(self.present.n_done-self.bs))
 
     def go_to(self, epoch, first_sample):
         "Begin the next epoch as number `epoch`, with place `first_sample` of its order"
@@ -105,14 +112,23 @@ class EpochBatches:
         "Number of positions of an epoch"
         return self.n if self.sampler is None else len(self.sampler)
 
+    def _own_generator(self, first):
+        "What an epoch draws from that is gone on with: the random state of all knows its draw already."
+        return torch.Generator().manual_seed((self.seed+self.epoch+first)%2**63)
+
     def _is_ours(self, name): return getattr(getattr(self, name), '__func__', None) is getattr(EpochBatches, name)
     def _n_used(self, n): return n//self.bs*self.bs if self.drop_last and n>=self.bs else n
     def __len__(self): return -(-self._n_used(self.n_epoch)//self.bs)
 
-    def in_batches(self,
+    def in_batches(self, idxs):
+        "The part of this process of each of the `whole_batches`"
+        batches = self.whole_batches(idxs)
+        return batches if self.share is None else map(self.share.of, batches)
+
+    def whole_batches(self,
         idxs, # `Order`, or array of positions, or iterator over them
     ):
-        "Positions `idxs` in batches, those of this process; `IndexError` if one is not of a sample"
+        "Positions `idxs` in batches; `IndexError` if one is not of a sample"
         n_samples,order = len(self.dataset),idxs
         if not isinstance(idxs, Order):
             if not isinstance(idxs, np.ndarray): idxs = np.fromiter(itertools.islice(idxs, self.n_epoch), 'int64')
@@ -121,13 +137,14 @@ class EpochBatches:
         return self._batches(order)
 
     def _batches(self, order):
-        "The batches of `order` that this process makes."
+        "The batches of `order`, in a worker process its own."
         n_used = self._n_used(len(order))
         n_block = max(BLOCK_POSITIONS//self.bs, 1)*self.bs
         for start in range(0, n_used, n_block):
             block = order.part(start, min(start+n_block, n_used))
             for i in range(0, len(block), self.bs):
-                if (start+i)//self.bs%self.num_workers==self.offs: yield block[i:i+self.bs]
+                if (start+i)//self.bs%self.num_workers!=self.offs: continue
+                yield block[i:i+self.bs]
 
     def sample(self):
         "The batches of positions of an epoch that fastai's loop has begun"

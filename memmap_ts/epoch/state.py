@@ -76,6 +76,11 @@ def _check(state, own):
         raise ValueError(f"the state is of {what}: {name} is {state[name]!r} there and {own[name]!r} here. "
                          "Make the loader as it was, or leave the state out and begin anew")
 
+def _other_seed(there, here):
+    "Message for a state whose epochs are in the order of another seed."
+    return (f"the state is of another order: its seed is {there}, and this loader was made with seed={here}. "
+            "Make it with that one, or without a seed, or leave the state out and begin anew")
+
 class HasState:
     "The place of a loader in its epochs, to be saved and gone back to"
     _known = None # data set, and its fingerprint
@@ -93,5 +98,7 @@ class HasState:
         "Go to where `state` was taken: the next epoch has the batches that had not been handed out"
         _check(state, self.state_dict())
         if state['samples'] and not self.repeats: raise ValueError(_not_repeated)
+        if self.has_own_seed and state['order']!='in order' and state['seed']!=self.seed:
+            raise ValueError(_other_seed(state['seed'], self.seed))
         self.seed = state['seed']
         self.go_to(state['epoch'], state['samples'])

@@ -9,7 +9,8 @@ __all__ = ['FileState', 'Watch']
 import os, time, warnings, weakref
 from functools import cached_property
 import numpy as np
-from ..store import address, mapped_root, truncated_meanwhile
+from ..disk.mapped import truncated_meanwhile
+from ..store import address, mapped_root
 from .system import system
 
 # %% ../../nbs/130_io.identity.ipynb #d46a3695

@@ -13,7 +13,9 @@ from fastai.learner import AvgMetric
 from fastai.torch_core import to_detach
 from fasttransform import Pipeline
 from ..epoch.sampling import RandomRows
+from ..epoch.share import Share
 from ..data.target import row_chunks
+from ..work import ranks
 from ..work.progress import bar
 
 # %% ../../nbs/605_learning.score.ipynb #e63ad847
@@ -69,6 +71,10 @@ class Score:
         self.pred,self.yb,self.y = pred,yb,yb[0] # what a metric looks at
         self.metric.accumulate(self)
 
+    def to_detach(self, b, cpu=True, gather=True):
+        "`b` without gradients, as metrics ask for; other processes have scores of their own"
+        return to_detach(b, cpu, gather=False)
+
     def __getattr__(self, k):
         if k in ('learn','metric'): raise AttributeError(k) # not there yet
         return getattr(self.learn, k)
@@ -87,15 +93,29 @@ def key_metric(
 
 # %% ../../nbs/605_learning.score.ipynb #f2f4dd0d
 def _predictions(learn, batch, parts, spoil, n_batch):
-    "Predictions and targets of a batch as it is, and without each of `parts`"
+    "Predictions and targets of a batch without each of `parts`: their numbers, and what they are"
     after_batch = learn.dls.valid.after_batch
-    for k,part in enumerate([None,*parts]):
+    for k,part in parts:
         x = batch[0] if part is None else spoil(batch[0], part, n_batch, k)
         xb,*yb = after_batch((x,*batch[1:]))
         if part is not None and spoil.ablates: xb = torch.nan_to_num(xb)
-        yield to_detach(learn.model(xb)),to_detach(tuple(yb))
+        yield to_detach(learn.model(xb), gather=False),to_detach(tuple(yb), gather=False)
 
 # %% ../../nbs/605_learning.score.ipynb #96b28d39
+def _measure(learn, dl, parts, spoil, metric):
+    "The measure of all samples without each of `parts`."
+    learn.dls.valid.before_iter()
+    scores = [Score(learn, metric) for _ in parts]
+    model = learn.model
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for n,batch in enumerate(bar(dl, show=not dl.share or not ranks.rank())):
+                for score,(pred,yb) in zip(scores, _predictions(learn, batch, parts, spoil, n)): score.add(pred, yb)
+    finally: model.train(was_training)
+    return [float(s.metric.value) for s in scores]
+
 def measure(
     learn, # Trained `Learner`
     dl, # Loader, from `samples`
@@ -104,14 +124,9 @@ def measure(
     metric=None, # As in `key_metric`
 ) -> list: # The measure of all samples as they are, and then without each of the parts
     "How good the model is with all, and without each part"
-    learn.dls.valid.before_iter()
-    scores = [Score(learn, metric) for _ in range(len(parts)+1)]
-    model = learn.model
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for n,batch in enumerate(bar(dl)):
-                for score,(pred,yb) in zip(scores, _predictions(learn, batch, parts, spoil, n)): score.add(pred, yb)
-    finally: model.train(was_training)
-    return [float(s.metric.value) for s in scores]
+    numbered,share = [*enumerate([None,*parts])],dl.share
+    if not dl.is_shared: return _measure(learn, dl, numbered, spoil, metric)
+    own,whole = numbered[share.rank::share.n_ranks],dl.new()
+    whole.share = Share() # whole batches, of which each process measures some parts
+    values = ranks.in_all(lambda: _measure(learn, whole, own, spoil, metric) if own else [])
+    return [values[k%share.n_ranks][k//share.n_ranks] for k,_ in numbered]

@@ -7,10 +7,11 @@ __all__ = ['StatsCache']
 
 # %% ../../nbs/425_summary.cache.ipynb #78485662
 import hashlib, json, os, secrets, time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 import numpy as np
+from ..disk.launch import launch, one_at_a_time
 from ..store import address, mapped_root
 from ..io.system import system
 from .moments import FIELDS
@@ -26,10 +27,16 @@ def _digest(arrays):
 # %% ../../nbs/425_summary.cache.ipynb #8d07780d
 _TICK_NS = 5e7 # a file's time may be as coarse as that
 
+def _wait_a_tick(path):
+    "In a launch, wait until the file at `path` was not written this very instant"
+    age_ns = time.time_ns()-os.stat(path).st_mtime_ns
+    if launch() and 0<=age_ns<_TICK_NS: time.sleep((_TICK_NS-age_ns)/1e9)
+
 def _trusted_stat(root):
     "`os.stat` of the file that `root` maps; None if a change of its content might not show there"
     if root is None or root.mode!='r' or root.filename is None or not os.path.isfile(root.filename): return None
     try:
+        _wait_a_tick(root.filename)
         with open(root.filename, 'rb') as f:
             stat,same = os.fstat(f.fileno()),system.maps_file(root, f.fileno())
     except OSError: return None
@@ -101,6 +108,14 @@ class StatsCache:
             with suppress(KeyError): # of another version of this package
                 return entry['n'],[_from_json(entry[k], dtypes[k]).reshape(entry['shape'])[()] for k in FIELDS]
 
+    def turn(self,
+        n_values:int, # Numbers that a field has
+    ): # Yields False if nobody waits: outside of a launch, or if nothing can be kept
+        "A `with` for the pass: one process of a launch makes it, the others wait, and find what it has kept"
+        if self.key is None or n_values>self.most_values: return nullcontext(False)
+        name = hashlib.blake2b(json.dumps(self.key, sort_keys=True).encode(), digest_size=4).hexdigest()
+        return one_at_a_time(f'{self.path}.{name}.lock', f'which takes the statistics of {self.root.filename}')
+
     def settle(self):
         "Before the pass: put what was written to the file on the disk"
         if self.key is None: return
@@ -115,7 +130,8 @@ class StatsCache:
         shape = np.shape(stats[2])
         if self.key is None or self._key()!=self.key or np.size(stats[2])>self.most_values: return
         new = dict(key=self.key, shape=list(shape), n=n_rows, **{k: _to_json(o) for k,o in zip(FIELDS, stats)})
-        _replace(self.path, json.dumps([_sealed(new), *self._others()][:self.n_kept]))
+        with one_at_a_time(f'{self.path}.lock', f'which writes {self.path}'): # else it may lose what another adds
+            _replace(self.path, json.dumps([_sealed(new), *self._others()][:self.n_kept]))
 
     def _others(self):
         "Results for other keys of the file as it is now"

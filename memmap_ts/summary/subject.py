@@ -6,6 +6,8 @@
 __all__ = ['AXES', 'ArraySubject', 'WindowsSubject', 'SourceSubject', 'subject_of', 'axes_of', 'summarise']
 
 # %% ../../nbs/405_summary.subject.ipynb #bc1d72fa
+from functools import partial
+from math import prod
 import numpy as np
 from ..npy.dtypes import check_meaning
 from ..io.rows import as_idxs, idx_dtype
@@ -147,8 +149,12 @@ def summarise(
     if rows is not None: rows = _ascending(rows, n)
     if back is not None: return names,n_rows,[o[back] for o in _scanned(subject, rows, keep, progress, sizes)]
     cache = StatsCache(subject.file_array, [*subject.ids, *([] if rows is None else [rows])], names)
-    if (kept := cache.load(subject.dtype.newbyteorder('='))) is not None: return names,*kept
-    cache.settle()
-    stats = _scanned(subject, rows, keep, progress, sizes)
-    cache.save(n_rows, stats)
+    load = partial(cache.load, subject.dtype.newbyteorder('='))
+    if (kept := load()) is not None: return names,*kept
+    n_values = prod(subject.shape[axis] for axis in keep if axis<len(subject.shape)) # targets may have fewer axes
+    with cache.turn(n_values) as was_waited_for:
+        if was_waited_for and (kept := load()) is not None: return names,*kept
+        cache.settle()
+        stats = _scanned(subject, rows, keep, progress, sizes)
+        cache.save(n_rows, stats)
     return names,n_rows,stats

@@ -10,6 +10,7 @@ import os, warnings
 from ..disk.files import sync_file
 from ..disk.notes import check_notes, is_decided
 from ..disk.renames import finish_renames, publish
+from ..disk.turns import Turn
 from ..store import open_memmap
 from .cast import as_chunk
 from .part import UnfinishedFile, widen
@@ -41,7 +42,7 @@ def _warn_lost(left, fits):
     if not fits: remedy = "pass the dtype that they have"
     warnings.warn(f"an earlier run was stopped; safe on the disk are {rows}. This one begins anew, and they are lost "
                   f"with the first rows that it writes. To go on after them, {remedy}",
-                  RuntimeWarning, stacklevel=4) # where a `MemmapWriter` is made; tsai silences UserWarnings
+                  RuntimeWarning, stacklevel=6) # where a `MemmapWriter` is made; tsai silences UserWarnings
 
 # %% ../../nbs/515_writing.publish.ipynb #adee0f4b
 def by_name(
@@ -88,6 +89,10 @@ class FileGroup:
         self.fns,self.parts = fns,{}
         self.paths = {k:os.path.realpath(f) for k,f in fns.items()} # wherever this process goes
         self.sync = BackgroundSync(self.parts.values())
+        self.turn = Turn(self.paths.values())
+        self.n_rows = 0 # that were there when it was opened
+        self.taken = None # arrays that another process of this launch has made, in place of unfinished files
+        self.request = None # what they are made of, for other processes of this launch
         finish_renames(self.paths.values())
 
     def check_names(self, overwrite, resume, n_rows):
@@ -99,6 +104,10 @@ class FileGroup:
         "The arrays by name, if an earlier run has finished them; None if not, or with rows that another one has left"
         if not all(map(os.path.isfile, self.paths.values())): return None
         if any(os.path.exists(f'{path}.part') for path in self.paths.values()): return None
+        return self.arrays(wanted)
+
+    def arrays(self, wanted):
+        "The finished files as arrays, by name; None if they are not the ones of a writer"
         try: arrays = {k:open_memmap(path) for k,path in self.paths.items()}
         except ValueError: return None # not arrays of ours
         if not all(a.ndim for a in arrays.values()) or len({len(a) for a in arrays.values()})>1: return None
@@ -113,6 +122,7 @@ class FileGroup:
     ) -> int: # How many rows each file has
         "Open the unfinished files; `BlockingIOError` if another writer has one of them"
         try:
+            self.turn.begin()
             for k,path in self.paths.items(): self.parts[k] = UnfinishedFile(path, wanted[k])
             fits = not (resume and overwrite) or all(p.fits() for p in self.parts.values())
             left = {p.path: p.resume() if resume and fits else p.n_left() for p in self.parts.values()}
@@ -152,6 +162,17 @@ class FileGroup:
         "Give the files their names"
         publish(list(self.parts.values()))
         self.parts.clear()
+        self.turn.made(self.request)
+
+    def is_made_of(self, request):
+        "Note what the files are made of, for others; False, for they are not made yet"
+        self.request = request
+        return False
+
+    def rows(self, name, first, n):
+        "`n` rows of the file `name`, mapped"
+        part = self.parts[name]
+        return part.layout.mapped(part.path, first, n)
 
     def close(self, keep):
         "Close the files; remove them unless they are to be kept"
@@ -160,3 +181,4 @@ class FileGroup:
         keep = keep or half_published or untouched
         for p in self.parts.values(): p.close(keep)
         self.parts.clear()
+        self.turn.give_up()

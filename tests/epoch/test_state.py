@@ -253,3 +253,38 @@ def test_python_ends_in_an_epoch(tmp_path):
     code = f"from memmap_ts.all import *; it = iter(TSDataLoaders.from_files({str(tmp_path/'X.npy')!r}).train); next(it)"
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
     assert (r.returncode,r.stderr)==(0,'')
+
+@pytest.mark.parametrize('workers', [0,2])
+def test_an_older_iterator_ends(workers):
+    "Its end is not that of the epoch that was begun after it"
+    dl = loader(num_workers=workers)
+    older = iter(dl)
+    next(older)
+    newer = iter(dl)
+    next(newer)
+    assert dl.place==(1,8)
+    rows(older)
+    assert dl.place==(1,8)
+    rows(newer)
+    assert dl.place==(2,0)
+
+@pytest.mark.parametrize('workers', [0,2])
+def test_who_goes_on_draws_no_number_again(workers):
+    "An epoch draws one for its workers when it begins; what is drawn after that is the same then"
+    def draws(samples):
+        dl = loader(num_workers=workers)
+        dl.load_state_dict(dl.state_dict()|dict(samples=samples))
+        torch.manual_seed(0)
+        next(iter(dl))
+        return torch.rand(1).item()
+    def drawn(n):
+        torch.manual_seed(0)
+        for _ in range(n): torch.empty((), dtype=torch.int64).random_()
+        return torch.rand(1).item()
+    assert (draws(0),draws(16))==(drawn(1),drawn(0))
+
+def test_pickled_when_gone_on_with():
+    dl = loader()
+    dl.load_state_dict(dl.state_dict()|dict(samples=16))
+    next(iter(dl))
+    assert pickle.loads(pickle.dumps(dl)).state_dict()==dl.state_dict()
