@@ -85,8 +85,11 @@ def facts_of(
 
 def _facts_of_source(source):
     "Facts of what is no array: the shape of it, and of the array that its rows come from, if there is one"
-    base = getattr(source, 'base', None)
-    if base is None: return {'rows':_shape(source.shape), 'dtype':str(source.dtype)}
+    base,files = getattr(source, 'base', None),getattr(source, 'files', ())
+    if base is None:
+        res = {'rows':_shape(source.shape), 'dtype':str(source.dtype)}
+        if files: res = {'files':f'{len(files):,}, from {files[0]} to {files[-1]}', **res}
+        return res
     return {f'{source.unit}s':_shape(source.shape), **facts_of(base)}
 
 # %% ../nbs/495_describe.ipynb #13bdb220

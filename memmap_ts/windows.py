@@ -12,9 +12,8 @@ from .store import on_disk
 from .io.rows import as_idxs
 from .data.source import Source
 from .data.horizon import as_horizon, as_variables, check_horizon
-from .data.series import Series, Stretch, as_steps, is_frame
+from .data.series import Series, Stretch, is_frame, one_series
 from .data.starts import Starts, draw_groups, find_groups, n_overlapping
-from .data.stretches import StretchReader
 
 # %% ../nbs/295_windows.ipynb #73c032c1
 class Windows(Source):
@@ -29,14 +28,16 @@ class Windows(Source):
         self.series,self.starts,self.stretch,self.squeeze = series,starts,stretch,squeeze
         self.row_shape = tuple(o for o in (len(stretch.vars),len(stretch.steps)) if o>1 or not squeeze)
         self.shape,self.dtype = (len(starts),*self.row_shape),series.a.dtype
-        self.base,self.in_memory = series.a,not on_disk(series.a) # `base`: so `on_disk` tells where the values are
-        self._every = stretch.view(series.a)
+        self.base,self.name = series.a,getattr(series.a, 'name', None) # `base`: so `on_disk` tells where the values are
+        self.from_files = on_disk(series.a)
+        self.in_memory = not self.from_files
+        self._every = series.view(stretch)
 
     def row(self,
         i:int, # Number of the window
     ): # A view of the series (vars, steps); a value if there is one only
         step = int(self.starts.at(i))
-        return self.stretch.pick(self.series.checked(self._every)[step:step+1]).reshape(self.row_shape)[()]
+        return self.stretch.pick(self.series.at(self._every, step)).reshape(self.row_shape)[()]
 
     def part(self,
         rows:range, # Numbers of windows, ascending
@@ -50,9 +51,9 @@ class Windows(Source):
     ) -> tuple: # `Windows` of these, and None: nothing is left to take
         return Windows(self.series, self.starts, Stretch(self.stretch.vars[vars], self.stretch.steps[steps])),None
 
-    def reader(self) -> StretchReader:
+    def reader(self):
         "The engine that reads many windows at once"
-        return StretchReader(self.series, self.stretch, self.starts.at, self.shape)
+        return self.series.stretch_reader(self.stretch, self.starts.at, self.shape)
 
     def first_steps(self,
         idxs=slice(None), # Numbers of windows, a slice or a mask; default all
@@ -83,18 +84,19 @@ def _check_steps(name, n, least):
 
 # %% ../nbs/295_windows.ipynb #1fef95a8
 def windows(
-    series, # Long series on disk or in RAM, or path of a `.npy` file: (steps, vars), or (steps,) for one variable
+    series, # Long series on disk or in RAM, path, or many files: (steps, vars), or (steps,) for one variable
     window_len:int, # Steps in a window
     stride:int=1, # Steps from the start of one window to that of the next; None: `window_len`, no overlap
     horizon:int|list=0, # To predict: the next n; a list, 1 being the first after the window; 0: none; -n: its last n
     get_x=None, # Variables that the model sees: numbers or a slice, of a DataFrame also names; default all
     get_y=None, # Variables to predict, said in the same way; default all, [] none
-    groups=None, # Of several series, one after another: an id for each step, or the lengths; no window is in two
+    groups=None, # Of several series, one after another: an id for each step, or lengths; default each file is one
     start:int=0, # First step that is used (of each group)
     seq_first:bool=True, # False: `series` has shape (vars, steps)
 ) -> tuple: # X of shape (windows, vars, window_len), and y, None if nothing is predicted
     "Windows of a long series and what follows them, for `TSDataLoaders.from_memmap` or `itemify`; nothing is read"
-    a = as_steps(series, seq_first)
+    shared = one_series(series, seq_first)
+    a = shared.a
     stride = window_len if stride is None else stride
     for name,n,least in (('window_len',window_len,1), ('stride',stride,1), ('start',start,0)):
         _check_steps(name, n, least)
@@ -104,9 +106,8 @@ def windows(
     predicted = as_variables([] if nothing else get_y, a.shape[1], 'get_y', names)
     if len(predicted): check_horizon(steps, window_len, seen, predicted)
     reach = window_len+(max(0, int(steps.max())) if len(predicted) else 0)
-    starts = Starts.of(groups, len(a), start, stride, reach)
+    starts = Starts.of(shared.groups if groups is None else groups, len(a), start, stride, reach)
     if not len(starts): raise ValueError(_too_short(a, window_len, start, starts, seq_first))
-    shared = Series(a)
     X = Windows(shared, starts, Stretch(seen, np.arange(window_len)))
     return X,Windows(shared, starts, Stretch(predicted, window_len-1+steps), True) if len(predicted) else None
 

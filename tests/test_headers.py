@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from numpy.lib import format as npy
 from memmap_ts.all import *
 from memmap_ts.npy.header import header_bytes
-from memmap_ts.store import repaired_header
+from memmap_ts.store import file_header
 from memmap_ts.summary.cache import StatsCache
 from memmap_ts.writing.part import UnfinishedFile
 from harness import long_or
@@ -95,17 +95,17 @@ def test_numbers_of_numpy_in_a_header(tmp_path):
     m[:] = np.arange(15).reshape(5,3)
     m.flush()
     with pytest.raises(ValueError, match='The values are whole: `memmap_ts_convert .*a.npy new.npy`'): open_memmap(fn)
-    h = repaired_header(fn)
+    h,_ = file_header(fn, True)
     got = np.memmap(fn, h.dtype, 'r', h.offset, h.shape, 'F' if h.fortran else 'C')
     np.testing.assert_array_equal(got, np.arange(15).reshape(5,3))
     np.save(fn, np.zeros(3, [(np.str_('a'),'f4')]))
     with pytest.raises(ValueError, match='memmap_ts_convert'): open_memmap(fn)
-    assert repaired_header(fn).dtype==np.dtype([('a','f4')])
+    assert file_header(fn, True)[0].dtype==np.dtype([('a','f4')])
     assert create_memmap(tmp_path/'b.npy', 3, [(np.str_('a'),'f4')]).dtype.names==('a',)
     np.save(fn, np.ones((2,3)))
-    assert repaired_header(fn)[:2]==((2,3),False)
+    assert file_header(fn, True)[0][:2]==((2,3),False)
     fn.write_bytes(fn.read_bytes()[:-1])
-    with pytest.raises(ValueError, match='truncated'): repaired_header(fn)
+    with pytest.raises(ValueError, match='truncated'): file_header(fn, True)
 
 def test_python_2(file):
     a = open_memmap(file(file_with(says('(4L, 3L)', "[('5L', '<f8')]"))))

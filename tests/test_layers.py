@@ -14,6 +14,7 @@ from pathlib import Path
 ARROWS = """
 work, store <- io <- data <- items, windows <- epoch <- load <- block <- dls <- learning <- learn, distributed <- all
 npy, disk <- store
+data <- collect <- all
 data <- writing <- write <- learning
 items, windows <- summary <- dls
 summary <- stats, describe <- learning
@@ -31,7 +32,7 @@ IGNORANT = {
     'io': 'fasttransform fastai tsai',
 }
 # The only modules that ask which platform this is, or call the C library
-PLATFORM = 'io.system io.linux io.darwin io.aio'
+PLATFORM = 'io.system io.linux io.darwin io.aio io.addresses'
 # Private names of other libraries that we use, and why
 FOREIGN = {
     '_DataLoader__idxs': "fastai's DataLoader keeps the order of an epoch there",

@@ -10,7 +10,7 @@ import glob, importlib, inspect, os, sys
 from pathlib import Path
 from fastcore.script import call_parse
 from .messages import in_one_line, in_shell_words, mistakes, one_line
-from ..store import map_file, open_memmap, repaired_header
+from ..store import file_header, map_file, open_memmap
 from ..write import to_memmap
 
 # %% ../../nbs/725_cli.convert.ipynb #fa61c559
@@ -49,7 +49,7 @@ def _readable(fn):
     "The path of a `.npy` file, or its array if only the header needs to be repaired"
     try: open_memmap(fn)
     except ValueError:
-        shape,fortran,dtype,offset = repaired_header(fn)
+        (shape,fortran,dtype,offset),_ = file_header(fn, repair=True)
         return map_file(fn, dtype, 'r', offset, shape, 'F' if fortran else 'C')
     return fn
 

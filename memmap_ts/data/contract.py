@@ -27,7 +27,8 @@ class Source:
     - Pickling: `handle()` is pickled instead of the source, and its `open()` gives the source, or what it wraps, again.
       For what lies in a file that is the path, never the content.
     """
-    dtype,unit,in_memory = None,'row',False # `unit`: what an error calls a row; `in_memory`: a row only needs copying
+    dtype,unit,name = None,'row',None # `unit`: what an error calls a row; `name`: what a report calls the source
+    in_memory,from_files = False,False # does a row only need copying; are its values read from files?
 
     def row(self,
         i:int, # Number of the row, in 0…n-1
@@ -55,6 +56,17 @@ class Source:
     ) -> tuple: # A source, and the variables and steps still to be taken of its rows; None if none are
         "Rows (vars, steps) of some variables and steps, as far as no row has to be read for it"
         return self,(vars,steps)
+
+    def with_vars(self):
+        "The same with rows (1, steps) for rows (steps,); an error where that can't be had"
+        raise ValueError(f"X is a {type(self).__name__} of shape {self.shape}: a source of your own needs rows of "
+                         "(vars, steps), here (1, steps)")
+    def as_targets(self):
+        "What is taken for targets: the source itself, or an array if they are read"
+        return self
+    def series(self, seq_first=True):
+        "Its rows as steps that `windows` cuts; an error where that can't be had"
+        raise TypeError(f"windows are of an array, or of many files, and this is a {type(self).__name__}")
 
     def reader(self):
         "What reads many rows at once: here one by one"
@@ -150,7 +162,8 @@ class SourcePart(Source):
     ):
         self.source,self.rows = source,rows
         self.shape,self.dtype = (len(rows),*source.shape[1:]),source.dtype
-        self.unit,self.in_memory = source.unit,source.in_memory
+        self.unit,self.name = source.unit,source.name
+        self.in_memory,self.from_files = source.in_memory,source.from_files
 
     def row(self,
         i:int, # Number of the row in this part

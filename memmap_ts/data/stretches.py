@@ -10,26 +10,10 @@ import os, warnings
 import numpy as np
 import torch
 from ..store import address, mapped_root
+from ..io.cells import pieces_of
 from ..io.reads import FileReads
-from ..io.residency import MOSTLY, PAGE
+from ..io.residency import MOSTLY
 from ..io.sweep import range_in_order
-from .series import Series, Stretch
-
-# %% ../../nbs/225_data.stretches.ipynb #9f4bab50
-def _pieces(shape, strides, n_bytes):
-    "Offsets of the pieces that hold values of `n_bytes`, bytes of a piece, and strides where pieces lie together."
-    offsets,packed,apart = np.zeros(1, 'int64'),list(strides),[]
-    for axis in np.argsort(strides, kind='stable').tolist():
-        stride,n = strides[axis],shape[axis]
-        if stride<=n_bytes+PAGE: n_bytes += (n-1)*stride
-        else:
-            offsets = (offsets[:,None]+np.arange(n)*stride).reshape(-1)
-            apart.append(axis)
-    between = n_bytes
-    for axis in reversed(apart):
-        packed[axis] = between
-        between *= shape[axis]
-    return offsets,n_bytes,tuple(packed)
 
 # %% ../../nbs/225_data.stretches.ipynb #7eb7d89e
 class StretchReads(FileReads):
@@ -72,8 +56,8 @@ class StretchReads(FileReads):
 class StretchReader:
     "Gathers a stretch at many places of a series"
     def __init__(self,
-        series:Series, # What is read
-        stretch:Stretch, # What is read at each place
+        series, # `Series` that is read
+        stretch, # `Stretch` that is read at each place
         places, # Function: row numbers to places, steps of the series
         shape:tuple, # Of all rows: (rows, …)
     ):
@@ -83,7 +67,7 @@ class StretchReader:
         self.view,self.step_bytes = stretch.view(mapped),mapped.strides[0]
         self.words = _words(self.view)
         of_one = self.view.shape[1:],self.view.strides[1:]
-        offsets,self.piece_bytes,self.packed_strides = _pieces(*of_one, mapped.itemsize)
+        offsets,self.piece_bytes,self.packed_strides = pieces_of(*of_one, mapped.itemsize)
         self.piece_offsets = offsets+address(self.view)-address(mapped)
         self.row_bytes = len(offsets)*self.piece_bytes
 

@@ -11,7 +11,7 @@ import numpy as np
 from fastcore.foundation import L
 from ..npy.dtypes import check_meaning, list_as_array
 from ..io.rows import gather
-from .source import as_source
+from .source import Source, as_source
 
 # %% ../../nbs/245_data.target.ipynb #8ee96c55
 def is_array(y):
@@ -56,6 +56,7 @@ def as_targets(
     "`y` as something to take rows from"
     if y is None: return None
     y = as_source(y).wrapped
+    if isinstance(y, Source): y = y.as_targets()
     objects = isinstance(y, np.ndarray) and y.dtype.kind=='O' and y.ndim==1
     if len(y) and (objects or not is_array(y)):
         some = first_label(y)

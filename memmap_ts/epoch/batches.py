@@ -43,8 +43,9 @@ def _fair_sample(n):
 
 def _name(items, number):
     "What to call an array: by its file, if it has one"
-    file = getattr(mapped_root(items.arrays[number]), 'filename', None)
-    return f'array {number}' if file is None else Path(file).name
+    array = items.arrays[number]
+    file = getattr(mapped_root(array), 'filename', None)
+    return getattr(array, 'name', None) or f'array {number}' if file is None else Path(file).name
 
 # %% ../../nbs/360_epoch.batches.ipynb #fef7e55c
 class EpochReads:

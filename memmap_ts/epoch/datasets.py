@@ -38,13 +38,8 @@ def as_series(
     if X.ndim<2:
         raise ValueError(f"X has shape {X.shape}: it needs to be (samples, vars, steps), or (samples, steps) for one "
                          "variable")
-    if X.ndim==2 and not isinstance(X, np.ndarray): raise ValueError(_needs_vars(X))
-    return X[:,None] if X.ndim==2 else X
-
-def _needs_vars(X):
-    "What to say of a source of rows that has no axis of variables."
-    return (f"X is a {type(X).__name__} of shape {X.shape}: a source of your own needs rows of (vars, steps), "
-            "here (1, steps)")
+    if X.ndim>2: return X
+    return X[:,None] if isinstance(X, np.ndarray) else X.with_vars()
 
 # %% ../../nbs/370_epoch.datasets.ipynb #697a4a07
 def _as_features(X):

@@ -136,6 +136,7 @@ def _other_vars(a, shape):
 
 def _with_dims(a, shape):
     "Array `a` with the dimensions of samples of that shape"
+    if hasattr(a, 'with_vars') and a.ndim==len(shape)==2: return a.with_vars()
     if not isinstance(a, np.ndarray): return a
     if a.ndim==len(shape)+1==3 and a.shape[1]!=shape[0]: raise ValueError(_other_vars(a, shape))
     if a.ndim==len(shape)+1: return a

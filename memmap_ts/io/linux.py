@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from ..disk.mapped import file_id, known_file, remember_file
 from ..store import address
+from .addresses import AddressRange
 from .aio import AsyncReads, CALLS, LIBC, start_all
 from .portable import Portable
 try: import fcntl
@@ -132,6 +133,8 @@ class Linux(Portable):
         pages = np.empty(-(-n_bytes//mmap.PAGESIZE), 'u1')
         args = ctypes.c_void_p(address_),ctypes.c_size_t(n_bytes),ctypes.c_void_p(address(pages))
         return None if LIBC.mincore(*args) else pages&1
+    def address_range(self, n_bytes):
+        with suppress(OSError, ValueError, OverflowError): return AddressRange(n_bytes)
     def evict(self, path):
         with open(path, 'rb') as f:
             os.fsync(f.fileno())

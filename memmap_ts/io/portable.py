@@ -47,6 +47,9 @@ class Portable:
     def evict(self, path):
         "Drop a file from the page cache, as far as the system lets us"
 
+    def address_range(self, n_bytes:int):
+        "Addresses for many files, to be mapped side by side; None where bytes can't be copied from there without risk"
+
     # a file that must not become shorter
     def open_to_hold(self, fd:int) -> int|None:
         "The file of `fd` once more, for `hold`; None where it can't be held, so that its mapping is not to be touched"

@@ -19,7 +19,7 @@ class Residency:
     "Which pages of a mapped file are in memory; knows offsets in the array, not rows"
     def __init__(self, file:MappedFile):
         self.file,self.system = file,file.system
-        self.mincore_is_reliable = self.system.mincore_is_reliable(file.path, file.fd)
+        self.mincore_is_reliable = file.mincore_is_reliable()
         self.n_pages = -(-len(file.mapping)//PAGE)
         self.page_bits = None # one for each page of the mapping
         self.bits_are_reliable = file.takes_advice # where advice is refused, so is `mincore`, or it says nothing
@@ -36,7 +36,8 @@ class Residency:
 
     def share(self, offsets):
         "Share of the pages at `offsets` of the array that is in memory; 0 where the system does not tell"
-        return float(np.mean([self._page_in_memory(o) for o in offsets.tolist()]))
+        answers = zip(offsets.tolist(), self.file.ask_for_pages(offsets.tolist()))
+        return float(np.mean([self._is_mapped_page(o) if answer is None else answer for o,answer in answers]))
 
     def share_of_file(self, n=500):
         "Share of all pages that is in memory, None where the system does not tell; of a huge file, of `n` of them"
@@ -73,10 +74,8 @@ class Residency:
 
     def _some(self, n): return np.random.default_rng().integers(0, self.file.n_bytes, n)
 
-    def _page_in_memory(self, offset):
-        "Ask for one page by a read that does not wait, or else by the mapping."
-        answer = self.system.page_in_memory(self.file.fd, self.file.offset+offset)
-        if answer is not None: return answer
+    def _is_mapped_page(self, offset):
+        "Ask the mapping for one page, which a read that does not wait could not tell."
         if not self.mincore_is_reliable: return False
         page = (self.file.lead_bytes+offset)//PAGE*PAGE
         found = self.system.pages_in_memory(self.file.address+page, 1)

@@ -91,12 +91,8 @@ class Sweep(threading.Thread):
     def _read(self, part):
         "Read a part; False if this is ended before, or the disk fails: then the epoch meets the error itself."
         file,part.begun = part.residency.file,True
-        first,n_bytes = file.offset+part.first_byte,part.n_bytes
-        buffer = memoryview(bytearray(min(n_bytes, CHUNK_BYTES)))
         try:
-            with file.system.open_in_order(file.fd, first, n_bytes) as f:
-                for i in range(0, n_bytes, CHUNK_BYTES):
-                    if self.ended.is_set(): return False
-                    if not file.system.read_at(f.fileno(), buffer[:n_bytes-i], first+i): break
+            for _ in file.in_order(part.first_byte, part.n_bytes, CHUNK_BYTES):
+                if self.ended.is_set(): return False
         except OSError: return False
         return True

@@ -7,6 +7,7 @@ __all__ = ['MAX_CHARS', 'MAX_BYTES', 'ENCODINGS', 'Header', 'read_head', 'parse_
 
 # %% ../../nbs/000_npy.header.ipynb #45afe0b0
 import ast, math, os, re, reprlib, struct, sys
+from functools import lru_cache
 from typing import NamedTuple
 import numpy as np
 from numpy.lib import format as npy
@@ -87,6 +88,7 @@ def _checked_dtype(descr):
     if dtype.subdtype: raise ValueError(f"its descr is {reprlib.repr(descr)}, a dtype with a shape of its own")
     return dtype
 
+@lru_cache(64) # many files have the same header
 def _meaning(text, version):
     "Shape, Fortran order and dtype that `text` says."
     try: fields = _literal(text, version)

@@ -63,13 +63,13 @@ def scan_windows(
     **sizes # Of blocks and steps, as `Grid` takes them
 ) -> list: # An array for each of `FIELDS`, axes that are not kept have length 1
     "Statistics of windows"
-    stretch,series = X.stretch,X.series.a
+    stretch = X.stretch
     if keep in ([],[1]): # a step of the series counts the same wherever it is in a window
         places,cover = None,Cover(X.starts, stretch.steps, rows)
         stretch = Stretch(stretch.vars, [0])
     else: places,cover = _FirstSteps(X.starts, rows),None
     picks = {1:stretch.vars, 2:stretch.steps}
     uneven = [axis for axis,pick in picks.items() if axis not in keep and even_stretch(pick)[3] is not None]
-    stats = scan_array(stretch.view(series), places, keep+uneven, progress, cover, **sizes)
+    stats = scan_array(X.series.view(stretch), places, keep+uneven, progress, cover, **sizes)
     stats = [stretch.pick(field) for field in stats]
     return list(pool_stats(stats, tuple(uneven))) if uneven else stats

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from ..work.background import Background
 from ..work.progress import bar
-from .blocks import BlockReader, Grid
+from ..data.contract import Source
+from .blocks import BlockReader, Grid, RowBlocks
 from .moments import Moments, block_moments
 
 # %% ../../nbs/415_summary.scan.ipynb #4e1b217c
@@ -119,7 +120,7 @@ class Scan:
 
 # %% ../../nbs/415_summary.scan.ipynb #bef05051
 def scan_array(
-    a:np.ndarray, # On disk or in RAM
+    a, # Array on disk or in RAM, or source of rows
     rows, # Row numbers, ascending, or what gives them for a slice; None for all
     keep, # Axes that the result has
     progress:bool, # Show a bar if there is much to read?
@@ -127,4 +128,5 @@ def scan_array(
     **sizes # Of blocks and steps, as `Grid` takes them
 ) -> list: # An array for each of `FIELDS`, axes that are not kept have length 1
     "Statistics of an array, read once from start to end"
-    return Scan(BlockReader(a, rows), keep, cover, **sizes).run(progress)
+    blocks = RowBlocks(a, rows) if isinstance(a, Source) else BlockReader(a, rows)
+    return Scan(blocks, keep, cover, **sizes).run(progress)

@@ -5,6 +5,7 @@ from pathlib import Path
 from fastcore.foundation import L
 from memmap_ts.all import *
 from memmap_ts.data.source import Source, as_array, as_source
+from memmap_ts.collect import open_memmaps
 from memmap_ts.windows import windows
 import computed
 from computed import Ramps
@@ -18,6 +19,7 @@ class SourceTests:
     `make(folder)` gives what a user would pass, `want` all rows: an array, or a list for what has no dtype.
     """
     ascending = False # only slices that run upwards?
+    most_pickled = 1500 # bytes of what is on disk
     selections = [(slice(1,None),slice(0,6,2)), (slice(None),slice(2,3)), (np.array([1,0]),slice(1,4)), (slice(1),np.array([5,0])), (np.array([1]),np.array([2,2]))] # of 3 variables (or 2) and 8 steps
     def make(self, folder): raise NotImplementedError
     def want(self): raise NotImplementedError
@@ -136,7 +138,7 @@ class SourceTests:
         for again in (as_source(pickle.loads(pickle.dumps(src.handle())).open()), pickle.loads(pickle.dumps(src))):
             assert len(again)==N and again.dtype==src.dtype and on_disk(again)==on_disk(src)
             self.same(again.reader().read(numbers), self.at(rows, numbers))
-        if on_disk(src): assert len(pickle.dumps(src.handle()))<1500
+        if on_disk(src): assert len(pickle.dumps(src.handle()))<self.most_pickled
 
     @pytest.mark.skipif(sys.platform=='win32', reason='Windows has no fork')
     def test_fork(self, src, rows):
@@ -288,6 +290,75 @@ class TestWindowsPart(WindowsTests):
         np.save(folder/'series.npy', a)
         return windows(folder/'series.npy', **self.kw)[0][10:10+2*N:2]
 
+def in_files(folder, a, cuts=(7,7,20,59)):
+    "`a` in files, one of them empty"
+    fns = [folder/f'{k}.npy' for k in range(len(cuts)+1)]
+    for fn,part in zip(fns, np.split(a, cuts)): np.save(fn, part)
+    return fns
+
+class Files(SourceTests):
+    "Rows of several files"
+    array = X
+    def make(self, folder): return open_memmaps(in_files(folder, self.array))
+    def want(self): return np.array(self.array)
+
+class TestFiles(Files): pass
+class TestFilesOfOneValue(Files): array = np.arange(N)
+class TestFilesBigEndian(Files): array = X.astype('>f4')
+class TestFilesOfText(Files): array = np.array(['cat','dog','eel'])[np.arange(N)%3]
+class TestFilesPart(Files):
+    "Some of the rows, backwards"
+    def make(self, folder): return open_memmaps(in_files(folder, np.repeat(X, 3, 0)[::-1]))[::-3]
+    def want(self): return X
+class TestFilesSomeColumns(Files):
+    def make(self, folder): return open_memmaps(in_files(folder, np.pad(np.repeat(X, 2, 2), [(0,0),(2,1),(0,0)])))[:,2:5,::2]
+class TestFilesUnevenColumns(Files):
+    def make(self, folder): return open_memmaps(in_files(folder, X[:,[2,0,1]][...,::-1]))[:,[1,2,0],[7,6,5,4,3,2,1,0]]
+class TestFilesFarColumns(Files):
+    "Each row in three pieces"
+    def make(self, folder): return open_memmaps(in_files(folder, np.pad(X, [(0,0),(0,0),(1,3000)])))[:,:,1:9]
+class TestFilesWithVars(Files):
+    array = X[:,:1]
+    selections = [(slice(None),slice(2,3)), (np.array([0,0]),slice(1,4)), (slice(1),np.array([5,0]))]
+    def make(self, folder): return open_memmaps(in_files(folder, X[:,0]))[:,None]
+class TestFilesOfOtherDtypes(Files):
+    def make(self, folder):
+        fns = in_files(folder, X)
+        for k,dtype in ((0,'f8'),(2,'i2'),(3,'>f4')): np.save(fns[k], np.load(fns[k]).astype(dtype))
+        return open_memmaps(fns, dtype='f4')
+class TestFilesAndArrays(Files):
+    "Files, arrays in RAM, mapped ones of all kinds, a file in Fortran order"
+    most_pickled = 2500
+    def make(self, folder):
+        fns = in_files(folder, X, (5,10,15,20,25,40))
+        for k in (1,6): np.save(fns[k], np.asfortranarray(np.load(fns[k])))
+        np.save(folder/'strided.npy', np.repeat(X[15:20], 2, 2))
+        arrays = [fns[0], fns[1], X[10:15], open_memmap(folder/'strided.npy')[...,::2], open_memmap(fns[4], 'r+'), open_memmap(fns[5])[:9]]
+        return open_memmaps([*arrays, open_memmap(fns[5])[9:], fns[6]])
+
+class WindowsOfFiles(WindowsTests):
+    "Each file a series; one is too short"
+    cuts,files_kw,fortran,most_pickled = (38,42),{},False,1900
+    def steps(self): return 38+4+40
+    def starts(self): return [*range(38-9), *range(42, 42+31)]
+    def make(self, folder):
+        a = np.random.default_rng(1).normal(size=(self.steps(),3)).astype('f4')
+        fns = in_files(folder, a, self.cuts)
+        if self.fortran: np.save(fns[0], np.asfortranarray(np.load(fns[0])))
+        res = windows(open_memmaps(fns), 8, **{**self.kw, **self.files_kw})[self.which]
+        assert len(res)==N, len(res)
+        return res
+class TestWindowsOfFiles(WindowsOfFiles): kw = dict(horizon=2)
+class TestTargetsOfFiles(WindowsOfFiles):
+    which,kw,selections = 1,dict(horizon=2),TestTargets.selections
+class TestWindowsOfFilesUneven(WindowsOfFiles): kw = dict(horizon=2, get_x=[2,0])
+class TestWindowsOverFiles(WindowsOfFiles):
+    "One series in several files, of which windows have parts of two and three"
+    kw,cuts,files_kw = dict(horizon=2),(20,21,22,50),dict(groups=[N+9])
+    def steps(self): return N+9
+    def starts(self): return range(N)
+class TestWindowsOfFilesInFortranOrder(WindowsOfFiles): kw,fortran = dict(horizon=2),True
+
 class TestComputed(SourceTests):
     "A source that has `row` only: nothing lies anywhere"
     def make(self, folder): return Ramps(N)
@@ -300,7 +371,7 @@ class TestPartOfComputed(TestComputed):
 def test_every_case_has_run():
     "A class without `Test` before its name is not collected"
     def all_of(cls): return [cls, *(o for c in cls.__subclasses__() for o in all_of(c))]
-    base = {SourceTests,Array,Mapped,WindowsTests}
+    base = {SourceTests,Array,Mapped,WindowsTests,Files,WindowsOfFiles}
     assert all(c.__name__.startswith('Test') for c in set(all_of(SourceTests))-base)
 
 @pytest.mark.parametrize('bad,err,words', [(3,TypeError,"rows from int: pass an array"), (np.array(1),TypeError,'no rows'), (np.ma.masked_equal([1,2], 2),ValueError,'masked values'),
