@@ -104,7 +104,10 @@ def test_other_sources(kind, tmp_path, start):
     df = pd.DataFrame({'a':X[:,0,0], 'b':X[:,1,1], 'label':labels})
     df.to_csv(tmp_path/'t.csv', index=False)
     def convert(me):
-        if kind=='dask': to(need('dask.array').from_array(X, chunks=(40,2,4)), tmp_path, 'X.npy'); return got(fn)
+        if kind=='dask':
+            with need('dask').config.set(scheduler='sync'): # a fork has no threads of the pool that its parent may have
+                to(need('dask.array').from_array(X, chunks=(40,2,4)), tmp_path, 'X.npy')
+            return got(fn)
         to(df if kind=='frame' else tmp_path/'t.csv', tmp_path, 'X.npy', y_fn=y_fn, target_col='label')
         return got(fn),got(y_fn)
     if kind=='dask': need('dask')
