@@ -45,7 +45,8 @@ def _name(items, number):
     "What to call an array: by its file, if it has one"
     array = items.arrays[number]
     file = getattr(mapped_root(array), 'filename', None)
-    return getattr(array, 'name', None) or f'array {number}' if file is None else Path(file).name
+    if file is not None: return Path(file).name
+    return getattr(array, 'name', None) or f'array {number}'
 
 # %% ../../nbs/360_epoch.batches.ipynb #fef7e55c
 class EpochReads:

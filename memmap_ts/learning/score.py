@@ -13,7 +13,7 @@ from fastai.learner import AvgMetric
 from fastai.torch_core import to_detach
 from fasttransform import Pipeline
 from ..epoch.sampling import RandomRows
-from ..epoch.share import Share
+from ..epoch.share import DetachesHere, Share
 from ..data.target import row_chunks
 from ..work import ranks
 from ..work.progress import bar
@@ -56,7 +56,7 @@ def series_shape(dl):
     raise ValueError("importance is that of the variables and steps of one series: this model has other inputs")
 
 # %% ../../nbs/605_learning.score.ipynb #3f60db33
-class Score:
+class Score(DetachesHere):
     "A metric, or the loss, gathered batch by batch for predictions that are not the learner's own"
     def __init__(self,
         learn, # `Learner`
@@ -70,10 +70,6 @@ class Score:
         "Take in the predictions and targets of a batch"
         self.pred,self.yb,self.y = pred,yb,yb[0] # what a metric looks at
         self.metric.accumulate(self)
-
-    def to_detach(self, b, cpu=True, gather=True):
-        "`b` without gradients, as metrics ask for; other processes have scores of their own"
-        return to_detach(b, cpu, gather=False)
 
     def __getattr__(self, k):
         if k in ('learn','metric'): raise AttributeError(k) # not there yet

@@ -10,9 +10,9 @@ import warnings
 import numpy as np
 import torch
 from fastai.callback.core import Callback
-from fastai.torch_core import apply, find_bs, get_model, to_detach
+from fastai.torch_core import apply, find_bs, get_model
 from fastcore.basics import GetAttr, tuplify
-from ..epoch.share import HasShare
+from ..epoch.share import DetachesHere, HasShare
 from .weight import loss_weight
 from ..work import ranks
 
@@ -48,13 +48,12 @@ def _check_same(dl):
     for rank,what in enumerate(said):
         if what!=said[0]: raise ValueError(_other_batches.format(rank, what, said[0]))
 
-class _Whole(GetAttr):
+class _Whole(DetachesHere, GetAttr):
     "Batches that are not shared out: a list of them, or another loader"
     _default = 'dl'
     def __init__(self, dl): self.dl = dl
     def __len__(self): return len(self.dl)
     def __iter__(self): return iter(self.dl)
-    def to_detach(self, b, cpu=True, gather=True): return to_detach(b, cpu, gather=False)
 
 class TrainTogether(Callback):
     "Train and evaluate in step with other processes: losses, predictions and targets are those of the whole batch"
