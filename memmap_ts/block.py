@@ -13,9 +13,9 @@ from .load import MemmapDL
 
 # %% ../nbs/393_block.ipynb #a0e32530
 def MemmapBlock(
-    item_tfms=None, # Transforms of one sample
-    batch_tfms=None, # Transforms of a batch, on the device of the model
-    dtype=None, # NumPy dtype of the tensors or its name; default: float32 for floats, else as it is on disk
+    item_tfms:object=None, # Transforms of one sample
+    batch_tfms:object=None, # Transforms of a batch, on the device of the model
+    dtype:object=None, # NumPy dtype of the tensors or its name; default: float32 for floats, else as it is on disk
 ) -> TransformBlock: # One of the `blocks` of a `DataBlock`
     "`TransformBlock` for arrays on disk (or in RAM), read batch by batch"
     return TransformBlock(type_tfms=RowsToTSTensor(dtype), item_tfms=item_tfms, batch_tfms=batch_tfms, dl_type=MemmapDL)

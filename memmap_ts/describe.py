@@ -14,7 +14,7 @@ from .store import mapped_root
 from .io.reader import RowReader
 from .data.select import hint_if_transposed
 from .data.source import as_array, as_source
-from .items import itemify
+from .summary.looks import length_facts, plot_samples, rows_to_plot
 
 # %% ../nbs/495_describe.ipynb #6c99853d
 def share_in_page_cache(
@@ -90,7 +90,9 @@ def _facts_of_source(source):
         res = {'rows':_shape(source.shape), 'dtype':str(source.dtype)}
         if files: res = {'files':f'{len(files):,}, from {files[0]} to {files[-1]}', **res}
         return res
-    return {f'{source.unit}s':_shape(source.shape), **facts_of(base)}
+    lengths = getattr(source, 'lengths', None)
+    res = {f'{source.unit}s':_shape(source.shape), **({} if lengths is None else length_facts(lengths))}
+    return {**res, **facts_of(base)}
 
 # %% ../nbs/495_describe.ipynb #13bdb220
 def facts_text(
@@ -98,40 +100,6 @@ def facts_text(
 ) -> str: # A line for each
     "Facts as text"
     return '\n'.join(f'{name:<14} {text}' for name,text in facts.items())
-
-# %% ../nbs/495_describe.ipynb #d4daa5c7
-def _rows_to_plot(X, y, n, rng):
-    "Row numbers of up to `n` samples of each of up to six classes (of the first ones met in random rows), by title"
-    rows = np.sort(rng.choice(len(X), min(len(X), 10_000), replace=False))
-    if y is None: return {'samples':rng.choice(rows, min(n, len(rows)), replace=False)}
-    labels = y[rows] if isinstance(y, np.ndarray) else np.asarray(y)[rows]
-    return {str(label): rng.permutation(rows[labels==label])[:n] for label in np.unique(labels)[:6]}
-
-# %% ../nbs/495_describe.ipynb #63449cb8
-def _axes(n):
-    "A figure with room for `n` plots, and these"
-    from matplotlib.figure import Figure # not pyplot: nothing is shown, or kept, that was not asked for
-    n_columns,n_rows = min(n, 4),-(-n//4)
-    fig = Figure((4*n_columns, 2.6*n_rows), layout='constrained')
-    axes = fig.subplots(n_rows, n_columns, squeeze=False).ravel()
-    for ax in axes[n:]: ax.set_axis_off()
-    return fig,axes
-
-# %% ../nbs/495_describe.ipynb #693335bf
-def _plot(X, some, rng):
-    "A figure of `some` samples and of values of random rows, and the share of these that is not finite"
-    fig,axes = _axes(len(some)+1)
-    items,step = itemify(X),max(X.shape[-1]//1000, 1)
-    for ax,(title,rows) in zip(axes, some.items()):
-        for x in items.batch(rows)[0]: ax.plot(np.atleast_2d(x)[:10,::step].T.astype('f4'), lw=.7)
-        ax.set_title(title)
-    most = max(2**20//max(X[0].size, 1), 1)
-    rows = np.sort(rng.choice(len(X), min(len(X), most, 512), replace=False))
-    values = items.batch(rows)[0].astype('f8').ravel()
-    finite = values[np.isfinite(values)]
-    axes[len(some)].hist(finite[:2**20], 60, color='gray')
-    axes[len(some)].set_title('values')
-    return fig,1-finite.size/values.size
 
 # %% ../nbs/495_describe.ipynb #fa21e055
 def _table(facts):
@@ -152,7 +120,7 @@ class Description:
         tables = ''.join(map(_table, self.facts))
         if self.fig is None: return tables
         f = io.BytesIO()
-        self.fig.savefig(f, format='webp', dpi=64, bbox_inches='tight') # a fifth of the size of a PNG
+        self.fig.savefig(f, format='webp', dpi=80, bbox_inches='tight') # a fifth of the size of a PNG
         return f'{tables}<img src="data:image/webp;base64,{base64.b64encode(f.getvalue()).decode()}">'
 
 # %% ../nbs/495_describe.ipynb #0524e9e7
@@ -167,10 +135,10 @@ def _targets(y):
 
 # %% ../nbs/495_describe.ipynb #41d9dfb7
 def describe(
-    X, # Array on disk or in RAM, path of a `.npy` file, or `Windows`
-    y=None, # Targets, if there are any: array, list, path or `Windows`
+    X:object, # Array on disk or in RAM, path of a `.npy` file, `Windows`, or `ragged`
+    y:object=None, # Targets, if there are any: array, list, path or `Windows`
     n:int=3, # Samples to plot of each class
-    seed:int=None, # Of the choice of rows
+    seed:int|None=None, # Of the choice of rows
 ) -> Description: # Shows as a table and plots in a notebook
     "Look at an array: a table of facts, a few samples of each class, a histogram of random rows"
     X,y = as_array(X),None if y is None else _targets(y)
@@ -180,7 +148,7 @@ def describe(
     if isinstance(X, np.ndarray) and (hint := hint_if_transposed(X.shape)): facts[0]['note'] = hint
     if X.ndim not in (2,3) or not prod(X.shape) or X.dtype.kind not in 'biuf': return Description(facts, None)
     rng = np.random.default_rng(seed)
-    fig,odd = _plot(X, _rows_to_plot(X, y if class_counts(y) else None, n, rng), rng)
+    fig,odd = plot_samples(X, rows_to_plot(X, y if class_counts(y) else None, n, rng), rng)
     if odd: facts[0]['not finite'] = f'{odd:.2%} of the values in some random rows'
     return Description(facts, fig)
 

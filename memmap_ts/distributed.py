@@ -6,11 +6,12 @@
 __all__ = ['distributed']
 
 # %% ../nbs/692_distributed.ipynb #8be3a1f3
-import os, warnings
+import atexit, os, time, warnings
 from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 from fastai.callback.progress import ProgressCallback
+from fastai.learner import Learner
 from fastai.torch_core import to_device
 from fastcore.foundation import L
 from .epoch.share import Share
@@ -70,13 +71,19 @@ def _is_alone():
         warnings.warn(_not_connected.format(name, n), RuntimeWarning, stacklevel=4)
     return True
 
+def _let_threads_finish():
+    "A thread of gloo that lets go of a tensor when Python ends aborts the process: it has time to do so before."
+    time.sleep(.1)
+
 def _connected(kwargs):
     "accelerate's `Accelerator`, which has begun the process group."
     try: from accelerate import Accelerator
     except ImportError as e:
         raise ImportError("several processes need accelerate: pip install memmap_ts[distributed]") from e
+    begun = torch.distributed.is_initialized()
     res = Accelerator(**{'cpu':not torch.cuda.is_available(), **kwargs})
     if res.num_processes!=ranks.n_ranks(): raise ValueError(_not_known.format(ranks.n_ranks(), res.num_processes))
+    if not begun and torch.distributed.get_backend()=='gloo': atexit.register(_let_threads_finish)
     return res
 
 # %% ../nbs/692_distributed.ipynb #f60680e5
@@ -109,7 +116,7 @@ def _explained():
 # %% ../nbs/692_distributed.ipynb #d0de5840
 @contextmanager
 def distributed(
-    learn, # `Learner`, whose `dls` are from this package
+    learn:Learner, # `Learner`, whose `dls` are from this package
     sync_bn:bool=True, # On GPUs: take the means of batch norm over all processes?
     **kwargs # Arguments of accelerate's `Accelerator`, for example `cpu=True`
 ):

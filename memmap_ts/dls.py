@@ -6,55 +6,33 @@
 __all__ = ['TSDataLoaders']
 
 # %% ../nbs/396_dls.ipynb #73c0e142
-import inspect, warnings
+import inspect, os, warnings
+from collections.abc import Callable
 from fastcore.basics import patch
 from fastcore.meta import delegates
 from fastai.data.block import DataBlock, TransformBlock
-from fastai.data.transforms import ItemGetter
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data import core as tsai
 from .items import Items
 from .windows import Windows
 from .data import show # noqa: F401 (adds what shows time series to fastai's functions)
-from .data.splits import check_splits, random_splits
+from .data.inputs import check_no_inputs
+from .data.padding import PadRows
 from .data.target import as_targets
-from .epoch.classes import class_labels, sampling_weights
+from .epoch.buckets import in_buckets
+from .epoch.classes import class_labels
 from .epoch.datasets import Inputs, make_datasets, target_block
+from .epoch.gaps import fills
 from .epoch.missing import MissingValues
-from .epoch.sampling import RandomRows, WeightedRows
-from .epoch.shapes import items_of_samples, new_items
+from .epoch.rows import rows_of_epoch, rows_of_sets
+from .epoch.newitems import items_of_samples, new_items
 from .load import MemmapDL
-from .epoch.arguments import DL_ARGS, batch_sizes, check_known, split_tfms
-from .summary.scale import fit_tfms
-
-# %% ../nbs/396_dls.ipynb #58a00004
-_most_windows = 2**22 # to look at before training: a moment, 100 MB
-
-def _warn_leak(windows, splits):
-    "Say that windows of different `splits` share steps, if they do"
-    try: windows.check_leak(splits)
-    except ValueError as e:
-        warnings.warn(f"{e}. A model can remember these steps, so what it is validated on looks better than it is",
-                      RuntimeWarning, stacklevel=4) # where the user calls `from_memmap`
-
-def _as_splits(splits, items, windows, valid_pct, seed):
-    "Row numbers of each set: what the user says, else the last of `windows`, else random ones for validation"
-    if callable(splits): splits = splits(items)
-    if splits is None and windows is not None and valid_pct: splits = windows.split_by_time(1-valid_pct)
-    res = random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
-    if windows is not None and len(items)<=_most_windows: _warn_leak(windows, res)
-    return res
+from .epoch.arguments import DL_ARGS, batch_sizes, check_known, check_shuffle, split_tfms
+from .epoch import units # noqa: F401 (its callback brings predictions to their own units)
+from .summary.scale import fit_tfms, nans_and_means
+from .summary.scaling import fit_scale
 
 # %% ../nbs/396_dls.ipynb #58a00006
-def _sampler(sampler, weights, partial_n, shuffle, labels, rows, n):
-    "What decides which of the training `rows` an epoch has; None for all of them. `n`: rows of X"
-    if weights is None and partial_n is None: return sampler
-    if sampler is not None:
-        raise ValueError("a sampler says itself which rows come, and how many: leave out weights and partial_n")
-    if not shuffle: raise ValueError("weights and partial_n draw rows at random: leave out shuffle=False")
-    if weights is None: return RandomRows(len(rows), partial_n)
-    return WeightedRows(sampling_weights(weights, labels, rows, n), partial_n)
-
 # arguments of `MemmapDL` that the factory gives
 _set_here = {'dataset','after_item','before_batch','after_batch','do_setup','indexed','verbose'}
 
@@ -62,7 +40,7 @@ def _check_arguments(cls, X, y, kwargs):
     "Raise `TypeError` for a keyword that nobody would look at, or `windows(…)` passed as one argument"
     ours = set(inspect.signature(cls.from_memmap).parameters)-{'kwargs'}
     check_known(kwargs, DL_ARGS-_set_here|ours, 'TSDataLoaders.from_memmap')
-    if y is None and isinstance(X, tuple) and len(X)==2 and all(isinstance(o, Windows) for o in X):
+    if y is None and isinstance(X, tuple) and len(X)==2 and all(type(o) is Windows for o in X):
         raise TypeError("X is two kinds of windows, and there is no y: pass what `windows` gives as two arguments, "
                         "`from_memmap(*windows(…))`")
 
@@ -72,58 +50,75 @@ class TSDataLoaders(tsai.TSDataLoaders):
     @classmethod
     @delegates(MemmapDL.__init__, but=[*_set_here,'sampler'])
     def from_memmap(cls,
-        X, # Series, or path of a `.npy` file: (samples, vars, steps) or (samples, steps); a tuple for several inputs
-        y=None, # Targets: array, list or path, one for each sample; None for unlabelled samples
-        splits=None, # (train, valid, …) rows, masks or slices, or a splitter; default random, of windows the last
+        X:object, # Series, or path of a file: (samples, vars, steps) or (samples, steps); a tuple for several inputs
+        y:object=None, # Targets: array, list or path, one for each sample; None for unlabelled samples
+        splits:object=None, # (train, valid, …) rows, masks or slices, or a splitter; default random, of windows last
         valid_pct:float=0.2, # Share of the samples to validate on, if `splits` is not given
-        seed:int=None, # Of the random split, and of the order of the epochs; default as `set_seed` has it
-        sel_vars=None, # Variables to take: integer, slice, mask or list; default all
-        sel_steps=None, # Steps to take, in the same way
-        tfms=None, # [transforms of X, transforms of y], as in tsai
-        y_block:TransformBlock=None, # What to predict, as in fastai; default inferred from `y`
-        item_tfms=None, # Transforms of one sample
-        batch_tfms=None, # Transforms of a batch, on `device`
-        dtype='float32', # Of the input the model gets; None: integers as they are on disk; a tuple for several inputs
-        weights=None, # How often to draw each row of `X` for training: numbers; 'balanced': each class equally often
-        partial_n=None, # Training rows in an epoch, others each time: a count, or a share as a float
-        sampler=None, # Positions of training rows in their split: a list, `Sampler`, or function of a random generator
-        bs:int=64, # Size of batch (of all processes together), or a list of one for each set of `splits`
-        val_bs:int=None, # Size of validation batch, default `bs`
-        shuffle:bool=True, # Shuffle the training samples in each epoch?
-        drop_last:bool=None, # Leave out the last training batch if it is incomplete, default as `shuffle`
-        path='.', # Where the `Learner` saves things
-        device=None, # Default: GPU if there is one
+        seed:int|None=None, # Of the random split, and of the order of the epochs; default as `set_seed` has it
+        sel_vars:object=None, # Variables to take: integer, slice, mask or list; default all
+        sel_steps:object=None, # Steps to take, in the same way
+        tfms:list|tuple|None=None, # [transforms of X, transforms of y], as in tsai
+        y_block:TransformBlock|None=None, # What to predict, as in fastai; default inferred from `y`
+        item_tfms:object=None, # Transforms of one sample
+        batch_tfms:object=None, # Transforms of a batch, on `device`
+        dtype:object='float32', # Of the input the model gets; None: integers as they are; a tuple for several inputs
+        weights:object=None, # How often to draw each row of `X` for training: numbers; 'balanced': each class as often
+        partial_n:int|float|None=None, # Training rows in an epoch, others each time: a count, or a share (float)
+        sampler:object=None, # Positions of training rows in their split: a list, `Sampler`, or function of a generator
+        pad:str='end', # Where samples of any length (`ragged`) are padded: 'end' or 'start'
+        pad_value:float=0., # What padding is, after `batch_tfms`; NaN is allowed
+        max_len:int|tuple|None=None, # Steps they have at most, drawn for training, else first; (n, 'end'): else last
+        mask:bool=False, # Does the model get (x, mask)? True in `mask` (samples, steps) is a value, False is padding
+        one_length:bool=False, # Are all batches as long as the longest sample? For models that need it, such as `TST`
+        buckets:bool=False, # Train on batches of samples of like length, so that there is little padding?
+        missing:str|Callable|None=None, # Of NaN the model gets 'mask', 'zero', 'mean', 'ffill'; a function of a batch
+        scale:object=None, # To learn from and predict in: 'var', 'group', 'window', a pair (mean, std); None: as it is
+        bs:int|list=64, # Size of batch (of all processes together), or a list of one for each set of `splits`
+        val_bs:int|None=None, # Size of validation batch, default `bs`
+        shuffle:bool|str=True, # Shuffle the training samples in each epoch? 'blocks': blocks of them, for slow disks
+        drop_last:bool|None=None, # Leave out the last training batch if it is incomplete, default as `shuffle`
+        path:str|os.PathLike='.', # Where the `Learner` saves things
+        device:object=None, # Default: GPU if there is one
         **kwargs
-    ):
+    ) -> 'TSDataLoaders':
         "Loaders from arrays; nothing of `X` is loaded"
         _check_arguments(cls, X, y, kwargs)
+        check_shuffle(shuffle, buckets or not (sampler is None and weights is None and partial_n is None))
         x_tfms,y_tfms = split_tfms(tfms)
-        inputs,y = Inputs(X, dtype, sel_vars, sel_steps, x_tfms),as_targets(y)
+        y = as_targets(y)
+        check_no_inputs(X, y)
+        inputs = Inputs(X, dtype, sel_vars, sel_steps, x_tfms, PadRows(pad, pad_value, max_len, mask, one_length))
         items = inputs.itemify(y)
-        splits = _as_splits(splits, items, inputs.windows, valid_pct, seed)
-        sizes,missing = batch_sizes(bs, val_bs, len(splits)),MissingValues()
-        pipelines,blocks = [inputs.pipeline()],[TransformBlock(dl_type=MemmapDL)]
-        if y is not None:
-            blocks.append(target_block(y, splits, y_tfms, y_block))
-            pipelines.append([ItemGetter(len(inputs.arrays)), *blocks[1].type_tfms])
-        batch_tfms = fit_tfms(batch_tfms, *inputs.rows_to_fit(splits[0], item_tfms), on_nans=missing.counted)
+        splits = rows_of_sets(splits, items, inputs.windows, valid_pct, seed)
+        sizes,nans = batch_sizes(bs, val_bs, len(splits)),MissingValues()
+        blocks = [TransformBlock(dl_type=MemmapDL)]
+        if y is not None: blocks.append(target_block(y, splits, y_tfms, y_block))
+        scaling = fit_scale(scale, inputs, y, blocks[-1].type_tfms, splits, item_tfms)
+        pipelines = [inputs.pipeline(scaling.beside)]
+        if y is not None: pipelines.append(inputs.target_pipeline(y, blocks[1].type_tfms))
+        to_fit,tell = inputs.rows_to_fit(splits[0], item_tfms),nans.counted if missing is None else None
+        batch_tfms = fit_tfms(scaling.before(batch_tfms), *to_fit, on_nans=tell)
+        batch_tfms += fills(missing, batch_tfms, inputs, splits[0], item_tfms, nans_and_means)
         merged = DataBlock(blocks, item_tfms=item_tfms, batch_tfms=batch_tfms)
         datasets = make_datasets(items, pipelines, splits, merged.dl_type, cls)
-        sampler = _sampler(sampler, weights, partial_n, shuffle, class_labels(y, blocks[1:]), splits[0], len(items))
+        labels = class_labels(y, blocks[1:])
+        sampler = rows_of_epoch(sampler, weights, partial_n, shuffle, labels, splits[0], len(items))
+        if buckets: sampler = in_buckets(sampler, shuffle, inputs.lengths(splits[0]), sizes[0])
         each = [{'sampler':sampler}, *({'bs':o} for o in sizes[1:])]
+        if drop_last is None: drop_last = bool(shuffle)
         kwargs = {**merged.dls_kwargs, 'bs':sizes[0], 'shuffle':shuffle, 'drop_last':drop_last, 'seed':seed, **kwargs}
         res = datasets.dataloaders(path=path, device=device, dl_kwargs=each, after_item=merged.item_tfms,
                                    after_batch=merged.batch_tfms, **kwargs)
-        missing.tell()
-        for dl in res.loaders: dl.missing = MissingValues(missing)
+        nans.tell()
+        for dl in res.loaders: dl.missing = MissingValues(nans)
         return res
 
     @classmethod
     def from_files(cls,
-        X_fn, # Path of the `.npy` file of the series
-        y_fn=None, # Path of the `.npy` file of the targets
+        X_fn:str|os.PathLike|tuple, # Path of the `.npy` file of the series
+        y_fn:str|os.PathLike|None=None, # Path of the `.npy` file of the targets
         **kwargs
-    ):
+    ) -> 'TSDataLoaders':
         "Loaders from `.npy` files"
         return cls.from_memmap(X_fn, y_fn, **kwargs)
 
@@ -144,8 +139,8 @@ def c(self:TSDataLoaders):
 # %% ../nbs/396_dls.ipynb #58a0000b
 @patch
 def new_dl(self:TSDataLoaders,
-    X, # Array, path or `Items` of new samples
-    y=None, # Targets, if they are known
+    X:object, # Array, path or `Items` of new samples
+    y:object=None, # Targets, if they are known
     bs:int=64, # Size of batch
 ):
     "A loader of new samples, unshuffled, with the transforms of validation"
@@ -162,17 +157,17 @@ def _X_y(o, n):
 def _as_new_items(o, dl):
     "`Items` of what `test_dl` got, for loader `dl`"
     if isinstance(o, Items): return o
-    if isinstance(o, list): return items_of_samples(o, dl.shapes.rows)
+    if isinstance(o, list): return items_of_samples(o, dl.shapes)
     X,y = _X_y(o, dl.shapes.n_inputs)
-    return new_items(X, as_targets(y), dl.shapes.rows)
+    return new_items(X, as_targets(y), dl.shapes)
 
 # %% ../nbs/396_dls.ipynb #70183fd8
 @patch
 def test_dl(self:TSDataLoaders,
-    test_items, # Array, path or `Items` of new samples, a tuple (X, y), or a list of samples
-    rm_type_tfms=None, # As in fastai; not used: arrays and samples are told apart by their type
+    test_items:object, # Array, path or `Items` of new samples, a tuple (X, y), or a list of samples
+    rm_type_tfms:object=None, # As in fastai; not used: arrays and samples are told apart by their type
     with_labels:bool=False, # Do the test items contain labels?
-    bs:int=None, # Size of batch, default that of validation
+    bs:int|None=None, # Size of batch, default that of validation
     **kwargs
 ):
     "A loader of new samples, unshuffled, with the transforms of validation"

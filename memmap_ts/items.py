@@ -7,11 +7,13 @@ __all__ = ['importance_instead', 'ListLike', 'Items', 'itemify', 'Itemify']
 
 # %% ../nbs/290_items.ipynb #94ad8563
 import random
+from collections.abc import Callable
 from copy import copy
 import numpy as np
 from fastcore.foundation import L, is_indexer
 from fasttransform import Transform
 from .io.rows import as_idxs, idx_dtype
+from .data.ranges import Ranges
 from .data.source import as_source, plain_label
 
 # %% ../nbs/290_items.ipynb #6ac474e6
@@ -39,13 +41,13 @@ class ListLike:
         return self[np.random.default_rng(random.getrandbits(64)).permutation(len(self))]
 
     def itemgot(self,
-        *idxs # Numbers of arrays; of several, each in turn of what the one before gave
+        *idxs:int # Numbers of arrays; of several, each in turn of what the one before gave
     ):
         "`L` of element `idxs` of each item"
         return L(self, use_list=True).itemgot(*idxs)
 
     def map(self,
-        f, # Function of an item, which is a tuple
+        f:Callable, # Function of an item, which is a tuple
         *args, # What else it is given, after the item
         **kwargs # The same, by name
     ):
@@ -70,7 +72,7 @@ class Items(ListLike):
     "Samples made of row `i` of each array: holds the arrays and row numbers, never rows"
     def __init__(self,
         arrays:tuple, # Arrays, lists or `Source`s of the same length
-        idxs=None, # Row numbers in them, default all
+        idxs:object=None, # Row numbers in them, default all
     ):
         self.sources = tuple(map(as_source, arrays))
         for s in self.sources: _check_values(s)
@@ -94,6 +96,7 @@ class Items(ListLike):
     def __getitem__(self, i):
         if isinstance(i, range) and _runs_up(i, len(self)): i = slice(i.start, i.stop, i.step) # takes no room
         if isinstance(i, slice): return self._with(self.idxs[i])
+        if isinstance(i, Ranges) and len(i) and _is_plain(self.idxs): return self._with(_ranges_of(i, self.idxs))
         if not is_indexer(i):
             rows = self.row_numbers(as_idxs(i, len(self), 'item'))
             return self._with(rows.astype(idx_dtype(len(self.sources[0])), copy=False))
@@ -118,7 +121,7 @@ class Items(ListLike):
         return self._readers[k]
 
     def batch(self,
-        idxs, # Positions, a slice, or a mask
+        idxs:object, # Positions, a slice, or a mask
     ) -> tuple: # An array in RAM of shape (len(idxs), …) for each array (a list for a list)
         "Rows `idxs` of all arrays, read at once"
         rows = self.row_numbers(as_idxs(idxs, len(self), 'item'))
@@ -131,10 +134,17 @@ def _runs_up(i, n):
     "Is range `i` a slice of `n` items that runs upwards?"
     return len(i)>0 and i.step>0 and i[0]>=0 and i[-1]<n
 
+def _is_plain(rows): return isinstance(rows, range) and rows.step==1
+
+def _ranges_of(i, rows):
+    "Row numbers at places `i`, which are `Ranges`, of `rows` one after another; an error if they are not there."
+    if i[0]<0 or i[-1]>=len(rows): raise IndexError(_no_item(i[-1], len(rows)))
+    return i if not rows.start else i.shifted(rows.start)
+
 def _as_row_numbers(idxs, n):
-    "`idxs` as row numbers of `n` rows; a range stays one, for it takes no room."
+    "`idxs` as row numbers of `n` rows; a range and `Ranges` stay as they are, for they take no room."
     if idxs is None: return range(n)
-    if isinstance(idxs, range) and (not idxs or all(0<=o<n for o in (idxs[0],idxs[-1]))): return idxs
+    if isinstance(idxs, (range,Ranges)) and (not idxs or all(0<=o<n for o in (idxs[0],idxs[-1]))): return idxs
     return as_idxs(idxs, n, 'item')
 
 # %% ../nbs/290_items.ipynb #d60bbd05
@@ -173,7 +183,7 @@ class Itemify(Transform):
     "`itemify` as a `Transform`: arrays to `Items` and back"
     def __call__(self, x, **kwargs): return self.encodes(x)
     def decode(self,
-        x, # `Items`
+        x:object, # `Items`
         **kwargs # Not used: what a pipeline hands to each transform
     ):
         "The arrays of `x`: all of them, or what it has of their rows"

@@ -6,25 +6,23 @@
 __all__ = ['feature_importance', 'step_importance', 'ClassificationInterpretation', 'preds_to_memmap']
 
 # %% ../nbs/690_learn.ipynb #c9507491
+import os
+from collections.abc import Callable
 import numpy as np
 import torch
 from fastai import interpret
 from fastai.callback.core import Callback
+from fastai.learner import Learner
 from fastai.torch_core import flatten_check
 from fastcore.basics import getcallable
-from .learning.chart import importance_table, present
-from .learning.results import OneWriter, is_same_run, not_the_same_run, result_kinds, results
+from fastcore.meta import delegates
+from .learning.chart import check_names, importance_table, present
+from .learning.confusion import check_classes, check_top, plot_matrix
+from .learning.results import OneWriter, begin_writer, is_same_run, not_the_same_run, result_kinds, results
 from .learning.score import key_metric, measure, samples, series_shape
 from .learning.spoil import Spoiler, check_method
 from .store import open_memmap
 from .write import MemmapWriter
-
-# %% ../nbs/690_learn.ipynb #9bdb09b9
-def _check_names(names, n, what, of_what):
-    "Names of the `n` parts as a list; an error if there are not as many"
-    names = list(names)
-    if len(names)==n: return names
-    raise ValueError(f"{len(names)} {what} for {of_what}: pass one for each")
 
 # %% ../nbs/690_learn.ipynb #964d2931
 def _importance(learn, dl, names, parts, spoil, key_metric_idx):
@@ -36,28 +34,29 @@ def _importance(learn, dl, names, parts, spoil, key_metric_idx):
 
 # %% ../nbs/690_learn.ipynb #614cfe19
 def feature_importance(
-    learn, # Trained `Learner`, whose `dls` are from this package
-    X=None, # Samples on disk or in RAM, default the validation set
-    y=None, # Their targets
-    bs:int=None, # Size of batch, default that of validation
-    partial_n=None, # Samples to look at, drawn at random: a count, or a share as a float; default all
+    learn:Learner, # Trained `Learner`, whose `dls` are from this package
+    X:object=None, # Samples on disk or in RAM, default the validation set
+    y:object=None, # Their targets
+    bs:int|None=None, # Size of batch, default that of validation
+    partial_n:int|float|None=None, # Samples to look at, drawn at random: a count, or a share as a float; default all
     method:str='permutation', # 'permutation' shuffles a variable, 'ablation' makes it NaN, then 0 (see below)
-    feature_names:list=None, # Names of the variables, default var_0, var_1, …
-    sel_classes=None, # Look at samples of these classes only
-    key_metric_idx:int=0, # Which metric of the learner; None for the loss
+    feature_names:list|None=None, # Names of the variables; default those of a DataFrame's columns, or var_0, var_1, …
+    sel_classes:object=None, # Look at samples of these classes only
+    key_metric_idx:int|None=0, # Which metric of the learner; None for the loss
     show_chart:bool=True, # Plot it?
-    figsize:tuple=None, # Of the plot, in inches
-    title:str=None, # Of the plot
+    figsize:tuple|None=None, # Of the plot, in inches
+    title:str|None=None, # Of the plot
     return_df:bool=True, # Return the table?
-    save_df_path=None, # Where to save the table, as csv
+    save_df_path:str|os.PathLike|None=None, # Where to save the table, as csv
     random_state:int=23, # Seed of the shuffling
 ): # `DataFrame` with the measure and its change, as tsai's
     "How much worse the model gets without each variable"
     check_method(method)
     dl = samples(learn, X, y, bs, partial_n, sel_classes, random_state)
     n,_ = series_shape(dl)
-    names = [f'var_{i}' for i in range(n)] if feature_names is None else feature_names
-    names = _check_names(names, n, 'feature_names', f'{n} variables')
+    known = learn.dls.valid.shapes.names if feature_names is None else {}
+    names = [known.get(i, f'var_{i}') for i in range(n)] if feature_names is None else feature_names
+    names = check_names(names, n, 'feature_names', f'{n} variables')
     spoil = Spoiler(method, False, random_state)
     table,sign = _importance(learn, dl, names, [[i] for i in range(n)], spoil, key_metric_idx)
     return present(dl, table, sign, method, show_chart, figsize, title, None, return_df, save_df_path)
@@ -71,31 +70,35 @@ def _step_parts(n, n_steps):
     return parts,[str(p[0]) if n_steps==1 else f'{p[0]} to {p[-1]}' for p in parts]
 
 # %% ../nbs/690_learn.ipynb #16dfe2f1
+_no_common_steps = ("step_importance compares a step of all samples, and these have any length, so step 20 of one is "
+                    "not that of another: pass X and y of one length, or look at variables (`feature_importance`)")
+
 def step_importance(
-    learn, # Trained `Learner`, whose `dls` are from this package
-    X=None, # Samples on disk or in RAM, default the validation set
-    y=None, # Their targets
-    bs:int=None, # Size of batch, default that of validation
-    partial_n=None, # Samples to look at, drawn at random: a count, or a share as a float; default all
+    learn:Learner, # Trained `Learner`, whose `dls` are from this package
+    X:object=None, # Samples on disk or in RAM, default the validation set
+    y:object=None, # Their targets
+    bs:int|None=None, # Size of batch, default that of validation
+    partial_n:int|float|None=None, # Samples to look at, drawn at random: a count, or a share as a float; default all
     method:str='permutation', # 'permutation' shuffles a step among samples, 'ablation' makes it NaN, then 0
-    step_names:list=None, # Names of the steps, or of groups of `n_steps`, default their numbers
-    sel_classes=None, # Look at samples of these classes only
+    step_names:list|None=None, # Names of the steps, or of groups of `n_steps`, default their numbers
+    sel_classes:object=None, # Look at samples of these classes only
     n_steps:int=1, # Steps to take together
-    key_metric_idx:int=0, # Which metric of the learner; None for the loss
+    key_metric_idx:int|None=0, # Which metric of the learner; None for the loss
     show_chart:bool=True, # Plot it?
     figsize:tuple=(10,5), # Of the plot, in inches
-    title:str=None, # Of the plot
-    xlabel:str=None, # Of the plot
+    title:str|None=None, # Of the plot
+    xlabel:str|None=None, # Of the plot
     return_df:bool=True, # Return the table?
-    save_df_path=None, # Where to save the table, as csv
+    save_df_path:str|os.PathLike|None=None, # Where to save the table, as csv
     random_state:int=23, # Seed of the shuffling
 ): # `DataFrame` with the measure and its change, as tsai's
     "How much worse the model gets without each step"
     check_method(method)
     dl = samples(learn, X, y, bs, partial_n, sel_classes, random_state)
+    if dl.shapes.rows[0][-1:]==(None,): raise ValueError(_no_common_steps)
     _,n = series_shape(dl)
     parts,names = _step_parts(n, n_steps)
-    names = _check_names(names if step_names is None else step_names, len(parts), 'step_names',
+    names = check_names(names if step_names is None else step_names, len(parts), 'step_names',
                          f'{len(parts)} groups of {n_steps} steps')
     table,sign = _importance(learn, dl, names, parts, Spoiler(method, True, random_state), key_metric_idx)
     return present(dl, table, sign, method, show_chart, figsize, title, xlabel, return_df, save_df_path)
@@ -116,21 +119,18 @@ class _Count(Callback):
         self.counts += torch.bincount(targ*self.n+pred, minlength=self.n**2).cpu()
 
 # %% ../nbs/690_learn.ipynb #a7573471
-_nothing_to_interpret = ("there are no samples to interpret: is there no validation set? Pass ds_idx=0 for those of "
-                         "training, or a loader: dl=learn.dls.test_dl((X, y), with_labels=True)")
-
 class ClassificationInterpretation(interpret.ClassificationInterpretation):
     "fastai's class of that name, with a confusion matrix that is counted batch by batch"
     @classmethod
     def from_learner(cls,
-        learn, # Trained `Learner`
+        learn:Learner, # Trained `Learner`
         ds_idx:int=1, # Which of its loaders, if `dl` is None
-        dl=None, # Loader of the samples to interpret, default the validation set
-        act=None, # Activation of the predictions, default that of the loss
+        dl:object=None, # Loader of the samples to interpret, default the validation set
+        act:Callable|None=None, # Activation of the predictions, default that of the loss
     ):
         "Losses and confusion matrix of all samples, in one pass"
         if dl is None: dl = learn.dls[ds_idx].new(shuffle=False, drop_last=False)
-        if not dl.n: raise ValueError(_nothing_to_interpret)
+        check_classes(dl)
         activation = act or getcallable(learn.loss_func, 'activation')
         decodes = getcallable(learn.loss_func, 'decodes')
         count = _Count(len(dl.vocab), lambda p: decodes(activation(p)))
@@ -139,9 +139,23 @@ class ClassificationInterpretation(interpret.ClassificationInterpretation):
         res.counts = count.counts.view(count.n, count.n).numpy()
         return res
 
+    def plot_top_losses(self,
+        k:int|list|range, # How many samples; or which, in the order of their losses
+        largest:bool=True, # Those with the largest losses, or with the smallest?
+        **kwargs # Of the plot
+    ):
+        "Plot samples with their targets, predictions and losses"
+        check_top(k, len(self.losses))
+        super().plot_top_losses(k, largest, **kwargs)
+
     def confusion_matrix(self):
         "How often each class (row) is predicted as each (column)"
         return self.counts.copy()
+
+    @delegates(plot_matrix)
+    def plot_confusion_matrix(self, normalize:bool=False, **kwargs):
+        "Plot the confusion matrix"
+        plot_matrix(self.counts, self.vocab, normalize, **kwargs)
 
     def print_classification_report(self):
         "Print scikit-learn's classification report"
@@ -159,20 +173,13 @@ def _paths_of(fn):
                      "and can have some for 'inputs' and 'decoded'")
 
 # %% ../nbs/690_learn.ipynb #ef9151ab
-def _begin(fns, dtype, overwrite):
-    "A writer that goes on where an earlier run was stopped; `FileExistsError` if that has made all."
-    dtypes = dtype if dtype is None or isinstance(dtype, dict) else {'preds':dtype}
-    w = MemmapWriter(fns, dtypes, overwrite=overwrite, resume=True)
-    if w.finished: w.group.check_names(overwrite, resume=True, n_rows=0) # by which model, nobody knows
-    return w
-
 def preds_to_memmap(
-    learn, # Trained `Learner`, whose `dls` are from this package
-    X, # Samples: array, path or `Items`, a tuple for several inputs
-    fn, # Path of the `.npy` file to make; or a dict of them: 'preds', 'inputs' (as the model gets them), 'decoded'
-    bs:int=None, # Size of batch, default that of validation
-    dtype=None, # Of the file, default that of the predictions; of several, a dict
-    act=None, # Activation of the predictions, default that of the loss
+    learn:Learner, # Trained `Learner`, whose `dls` are from this package
+    X:object, # Samples: array, path or `Items`, a tuple for several inputs
+    fn:str|os.PathLike|dict, # Path to make; or a dict: 'preds', 'inputs' (as the model gets them), 'decoded'
+    bs:int|None=None, # Size of batch, default that of validation
+    dtype:object=None, # Of the file, default that of the predictions; of several, a dict
+    act:Callable|None=None, # Activation of the predictions, default that of the loss
     overwrite:bool=False, # Replace a file that is already there?
     progress:bool=True, # Show a progress bar?
 ) -> np.memmap: # The predictions, read only; for a dict of paths a dict of arrays
@@ -180,7 +187,7 @@ def preds_to_memmap(
     fns = _paths_of(fn)
     dl = learn.dls.valid.new_dl(X, bs=bs or learn.dls.valid.bs)
     act = act or getcallable(learn.loss_func, 'activation')
-    with OneWriter(dl, lambda: _begin(fns, dtype, overwrite)) as w:
+    with OneWriter(dl, lambda: begin_writer(dl, fns, dtype, overwrite)) as w:
         n_before = w.rows
         if n_before and not is_same_run(w, learn, dl, act):
             if not overwrite: raise ValueError(not_the_same_run(w, fns['preds']))

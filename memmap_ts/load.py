@@ -20,10 +20,12 @@ from .epoch.batches import BatchMaker
 from .epoch.buffers import Buffers
 from .epoch.classes import ClassesMixin
 from .epoch.device import on_cuda
+from .epoch.filling import with_padding
 from .epoch.missing import MissingValues
 from .epoch.positions import EpochBatches
 from .epoch.share import HasShare
-from .epoch.shapes import HasShapes, ShowsSeries, new_items
+from .epoch.newitems import new_items
+from .epoch.shapes import HasShapes, ShowsSeries
 from .epoch.state import HasState
 from .epoch.stats import EpochClock
 from .epoch.transforms import BatchPipeline
@@ -50,8 +52,7 @@ def _epoch_here(dl):
             if not on_cpu or (collate and collate.dtypes):
                 b = dl.on_device(b, collate and collate.dtypes)
                 clock.lap('copy')
-            b = transforms(b)
-            if not dl.missing.done: dl.look_for_nans(b)
+            b = transforms(b) if dl.missing.done else dl.look_for_nans(transforms(b), b)
             clock.n_batches += 1
             progress.n_done += dl.bs
             yield b
@@ -93,23 +94,24 @@ class MemmapDL(BatchMaker, HasShare, EpochBatches, HasState, HasShapes, ShowsSer
     last_epoch,_plan,device_cache,_shapes,changing = None,None,None,None,False
     @delegates(TfmdDL.__init__)
     def __init__(self,
-        dataset, # `Datasets` over `Items`, or `Items`
+        dataset:object, # `Datasets` over `Items`, or `Items`
         bs:int=64, # Size of batch, of all processes together if several train
-        shuffle:bool=False, # Whether to shuffle data
+        shuffle:bool|str=False, # Whether to shuffle data; 'blocks': blocks of neighbours, for slow disks
         num_workers:int=0, # Worker processes; 0, no process but this one, is the fast way
-        seed:int=None, # Of the order of the epochs; by default one is drawn, which follows `set_seed`
+        seed:int|None=None, # Of the order of the epochs; by default one is drawn, which follows `set_seed`
         prefetch:int=2, # Batches that are made ahead, in a thread; 0: no thread
-        sampler=None, # Positions of an epoch: a list, a PyTorch `Sampler`, or a function of a NumPy random generator
-        cache:str=None, # 'device': load all samples onto the device at the first batch, and take the batches there
+        sampler:object=None, # Positions of an epoch: a list, PyTorch `Sampler`, or function of a NumPy random generator
+        cache:str|None=None, # 'device': load all samples onto the device at the first batch, and take the batches there
         verbose:bool=False, # Whether to print verbose logs
         do_setup:bool=True, # Whether to run `setup()` for batch transform(s)
         changing:bool=False, # May somebody write to the files meanwhile? Else that is an error
         **kwargs
     ):
-        values = dict(bs=bs, num_workers=num_workers, prefetch=prefetch, sampler=sampler, cache=cache)
+        values = dict(bs=bs, num_workers=num_workers, prefetch=prefetch, sampler=sampler, cache=cache, shuffle=shuffle)
         kwargs = check_arguments(kwargs, type(self).__name__, do_setup, **values)
         dataset = for_batches(as_datasets(dataset))
         share_row_numbers(dataset)
+        kwargs['after_batch'] = with_padding(kwargs.get('after_batch'), dataset, cache)
         self.prefetch,self.sampler,self.cache,self.changing = prefetch,sampler,cache,changing
         self.buffers,self.missing = Buffers(prefetch+3),MissingValues()
         self.has_own_seed = seed is not None # else loaders made from this one draw their own
@@ -122,34 +124,37 @@ class MemmapDL(BatchMaker, HasShare, EpochBatches, HasState, HasShapes, ShowsSer
 
     def __repr__(self):
         random = self.shuffle or self.sampler is not None
-        order = f'seed={self.seed}, next epoch {self.epoch}' if random else 'in order'
-        return f"{type(self).__name__}: {self.n_epoch:,} of {self.n:,} samples an epoch, bs={self.bs}, {order}"
+        order = f"{'in blocks, '*self.in_blocks}seed={self.seed}, next epoch {self.epoch}" if random else 'in order'
+        return f"{type(self).__name__}: {self.n_given:,} of {self.n:,} samples an epoch, bs={self.bs}, {order}"
 
     def look_for_nans(self,
-        b, # Batch, after its transforms
-    ):
+        b:tuple, # Batch, after its transforms
+        before:tuple=(), # Before them, if it is at hand
+    ) -> tuple: # `b`
         "Tell of NaNs among the inputs of a batch of the first epoch, of samples with targets"
-        if len(self.dataset.tls)>self.n_inp: self.missing.look(b[:self.n_inp])
+        if len(self.dataset.tls)>self.n_inp: self.missing.look(b[:self.n_inp], before[:self.n_inp])
         else: self.missing.done = True # predictions are as good as what they are made of
+        return b
 
     def one_batch(self):
         "The first batch of an epoch, all of it; no thread reads the next ones"
         if not len(self): raise ValueError('This DataLoader does not contain any batches')
         TfmdDL.randomize(self) # and no epoch begins
         self.before_iter()
-        b = (self.cached_batch if self.cache else self.do_batch)(first(self.whole_batches(self.order_to_look_at())))
+        b = (self.cached_batch if self.cache else self.do_batch)(first(self.in_batches(self.order_to_look_at())))
         return self.after_batch(self.on_device(b))
 
     @delegates(TfmdDL.new)
     def new(self,
-        dataset=None, # `Datasets` to load, default the same
-        cls=None, # Class of the new loader, default the same
+        dataset:object=None, # `Datasets` to load, default the same
+        cls:type|None=None, # Class of the new loader, default the same
         **kwargs
     ):
         "A loader like this one with some arguments changed"
         if cls is None or issubclass(cls, MemmapDL): kwargs = self._kept(dataset, kwargs)
         res = TfmdDL.new(self, dataset, cls, **kwargs)
         res._shapes,res.share = self.shapes,self.share
+        res.one_length = dataset is None and self.shapes.of_steps and not kwargs.get('shuffle', not self.one_length)
         res.missing = self.missing if res.dataset is self.dataset else MissingValues(self.missing)
         if self._fits_cache(res, kwargs): res.device_cache = self.device_cache
         return res
@@ -166,9 +171,8 @@ class MemmapDL(BatchMaker, HasShare, EpochBatches, HasState, HasShapes, ShowsSer
 
     def _fits_cache(self, dl, kwargs):
         "May loader `dl`, made from this one with `kwargs`, use the samples that are on the device?"
-        if self.device_cache is None or not isinstance(dl, MemmapDL): return False
-        if 'after_item' in kwargs or 'before_batch' in kwargs: return False
-        return dl.dataset is self.dataset and dl.n<=len(self.device_cache)
+        if self.device_cache is None or not isinstance(dl, MemmapDL) or dl.dataset is not self.dataset: return False
+        return dl.n<=len(self.device_cache) and not {'after_item','before_batch'}&{*kwargs}
 
     def __getstate__(self):
         "What is pickled: not the row numbers of every split, which fastai keeps with each of them"
@@ -180,18 +184,17 @@ class MemmapDL(BatchMaker, HasShare, EpochBatches, HasState, HasShapes, ShowsSer
         return res
 
 # %% ../nbs/390_load.ipynb #15cbfd97
-_y_twice = "X is `Items`, so its targets are among them: itemify(X, y), and no y beside"
-
 @patch
 def new_dl(self:MemmapDL,
-    X, # Array, path or `Items` of new samples; a tuple for several inputs
-    y=None, # Targets, if they are known
+    X:object, # Array, path or `Items` of new samples; a tuple for several inputs
+    y:object=None, # Targets, if they are known
     bs:int=64, # Size of batch
     **kwargs # Other arguments of `MemmapDL`
 ):
     "A loader of new samples, unshuffled, with the transforms of this one"
-    if isinstance(X, Items) and y is not None: raise ValueError(_y_twice)
-    items,ds = X if isinstance(X, Items) else new_items(X, y, self.shapes.rows),self.dataset
+    if isinstance(X, Items) and y is not None:
+        raise ValueError("X is `Items`, so its targets are among them: itemify(X, y), and no y beside")
+    items,ds = new_items(X, y, self.shapes),self.dataset
     tls = ds.tls if len(items.arrays)>self.shapes.n_inputs else ds.tls[:ds.n_inp]
-    kwargs = merge(dict(shuffle=False, drop_last=False, cache=None), kwargs)
-    return self.new(Datasets(tls=[tl._new(items, split_idx=1) for tl in tls], n_inp=ds.n_inp), bs=bs, **kwargs)
+    new = Datasets(tls=[tl._new(items, split_idx=1) for tl in tls], n_inp=ds.n_inp)
+    return self.new(new, bs=bs, **merge(dict(shuffle=False, drop_last=False, cache=None), kwargs)).have_one_length()

@@ -58,8 +58,8 @@ class ResumeCallback(Callback):
     way = this_fit = None # to the checkpoint that is gone on with; `FitCheckpoints` of the present fit
     def __init__(self,
         fname:str='resume', # Name of the checkpoint, in `learn.path/learn.model_dir`, without `.pth`
-        every:int=None, # Batches between two checkpoints, default no matter how many
-        minutes:float=10, # Minutes between two checkpoints; None: no matter how many
+        every:int|None=None, # Batches between two checkpoints, default no matter how many
+        minutes:float|None=10, # Minutes between two checkpoints; None: no matter how many
     ):
         for name,value in (('every',every), ('minutes',minutes)):
             if value is None or value>0: continue
@@ -79,7 +79,7 @@ class ResumeCallback(Callback):
         "The checkpoint of a fit that was interrupted"
         return ranks.in_first(lambda: read_checkpoint(self.file))
 
-    def write(self, state):
+    def write(self, state:dict):
         "Put a checkpoint on the disk, instead of the one before"
         write_checkpoint(self.file, state)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from .summary.moments import FIELDS
-from .summary.subject import AXES, summarise
+from .summary.summarise import AXES, summarise
 
 # %% ../nbs/490_stats.ipynb #d0f206af
 @dataclass(repr=False)
@@ -45,9 +45,9 @@ class Stats:
 
 # %% ../nbs/490_stats.ipynb #2f81883d
 def memmap_stats(
-    X, # Array, or path of a `.npy` file: (samples, vars, steps), (samples, steps) or (samples,); or `Windows`
-    idxs=None, # Rows to look at (numbers, a mask or a slice), default all
-    by='var', # A result for each 'var', 'step' or 'sample', for pairs such as ('var','step'), or for 'all' values
+    X:object, # Array, or path: (samples, vars, steps), (samples, steps) or (samples,); `Windows`, or `ragged`
+    idxs:object=None, # Rows to look at (numbers, a mask or a slice), default all
+    by:str|tuple='var', # A result for each 'var', 'step' or 'sample', for pairs such as ('var','step'), or for 'all'
     progress:bool=True, # Show a bar if there is much to read?
 ) -> Stats: # NaNs left out and counted
     "Count, mean, std (of the population), min and max in one pass, exact to float64; kept beside the file"

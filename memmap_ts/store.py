@@ -7,7 +7,7 @@ __all__ = ['n_bytes_of', 'file_header', 'map_file', 'open_memmap', 'create_memma
            'address', 'check_size', 'Handle']
 
 # %% ../nbs/060_store.ipynb #0e129bed
-import errno, operator, os, secrets
+import errno, glob, operator, os, secrets
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -22,6 +22,9 @@ from .npy.header import header_bytes, parse_header, read_head
 # %% ../nbs/060_store.ipynb #601ea9d6
 def _check_exists(fn):
     "Raise an error if there is no file `fn`."
+    if not os.path.isfile(fn) and glob.has_magic(os.fspath(fn)):
+        raise FileNotFoundError(f"{fn} is a pattern, and one path is needed: `open_memmaps` makes one array of "
+                                "the .npy files that fit, `to_ragged` and `to_memmap` read CSV and parquet files")
     if not os.path.isfile(fn):
         raise FileNotFoundError(f"No file {fn} (looked in {os.getcwd()}): check the path, "
                                 "or make it with `create_memmap`")
@@ -64,7 +67,7 @@ def map_file(
     dtype:np.dtype, # Of its values
     mode:str, # 'r', 'r+' or 'c'
     offset:int=0, # Bytes before the first value
-    shape:tuple=None, # Of the array; default: all values, one after the other
+    shape:tuple|None=None, # Of the array; default: all values, one after the other
     order:str='C', # 'F' if the first index runs fastest
 ) -> np.memmap: # `OSError` with the name of the file if the system can't do it
     "Map a file, which is known to be long enough"
@@ -122,7 +125,7 @@ def _made_meanwhile(fn, shape, dtype):
 def create_memmap(
     fn:str|os.PathLike, # Path of the `.npy` file to make
     shape:int|tuple, # Shape of the array, e.g. (samples, vars, steps)
-    dtype='float32', # Of NumPy or PyTorch, but not object
+    dtype:object='float32', # Of NumPy or PyTorch, but not object
     overwrite:bool=False, # Replace a file that is already there?
     allocate:bool=False, # Take the room on the disk now? Otherwise it is given as rows are written
 ) -> np.memmap: # Writable array of zeros on disk
@@ -155,7 +158,7 @@ def remembered_root(
     return root
 
 def on_disk(
-    a, # Array, or anything
+    a:object, # Array, or anything
 ) -> bool: # True if `a` is a view of a mapped file, False for anything in RAM
     "Does `a` read from a file when its values are used?"
     return mapped_root(a) is not None or getattr(a, 'from_files', False)

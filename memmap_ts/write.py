@@ -14,10 +14,11 @@ from .store import open_memmap
 from .work.progress import Teller
 from .writing.cast import WantedDtype
 from .writing.chunks import chunks_of, is_dask, is_path, look_ahead, transposed
-from .writing.fill import check_args, write_chunks, write_dask, write_table
+from .writing.fill import check_apart, check_args, write_chunks, write_dask, write_table
 from .writing.frames import is_frame, is_table_file
-from .writing.follow import open_in_turn, request_of
+from .writing.follow import MadeGroup, open_in_turn, request_of
 from .writing.notices import at_work, end_unclosed, full_disk_told, is_finished, last_chunk_failed
+from .writing.panel import check_series_args, write_series
 from .writing.publish import FileGroup, by_name
 from .writing.table import table_chunks
 
@@ -41,9 +42,11 @@ def _wanted(dtype, casting, fns):
 # %% ../nbs/590_write.ipynb #3ad29eb0
 class MemmapWriter:
     "Write arrays chunk by chunk, the number of rows unknown; files have their names when all is flushed to disk"
+    group_type,made_type = FileGroup,MadeGroup # its files, and those that another process of this launch has made
+    unit,nothing = 'rows','X[:0]' # what is written, and a chunk of none, for messages
     def __init__(self,
         fn:str|os.PathLike|dict, # Path of the `.npy` file to make; of several that appear together a dict
-        dtype=None, # Of the file; default that of the first chunk. For several files: {'X':'float32'}
+        dtype:object=None, # Of the file; default that of the first chunk. For several files: {'X':'float32'}
         overwrite:bool=False, # Replace files that are there already?
         resume:bool=False, # Keep unfinished files, and go on with those that are left? Any finished ones are done
         casting:str='safe', # 'safe': values that do not fit the dtype are an error; 'unsafe': NumPy changes them
@@ -53,12 +56,12 @@ class MemmapWriter:
         self.rows = 0 # how many there are so far
         self.failure = None # the error for which the last chunk is not among them
         self.lock,self.pid = threading.RLock(),os.getpid()
-        self.group = FileGroup(self.fns)
+        self.group = self.group_type(self.fns)
         self.finished = self.group.finished(wanted) if resume and not overwrite else None # arrays of an earlier run
         if self.finished: self.rows = len([*self.finished.values()][0])
         if self.finished: return
         try:
-            self.group = open_in_turn(self.group, wanted, overwrite, resume)
+            self.group = open_in_turn(self.group, wanted, overwrite, resume, self.made_type)
             if resume: self.finished = self.group.taken
             self.rows = self.group.n_rows if resume else 0
             if not self.group.taken: at_work.add(self)
@@ -73,32 +76,39 @@ class MemmapWriter:
             if typ is None: self.close()
         finally: self.abort() # nothing is left to give up after `close`
 
+    def as_rows(self, chunk:object, chunks:dict):
+        "What was appended as arrays, by the names of the files"
+        return by_name(chunk, chunks, list(self.fns))
+
     def append(self,
-        chunk=None, # Rows: an array, tensor, DataFrame or list of any number of them
-        **chunks, # With several files: the rows of each, by its name, e.g. X=…, y=…
+        chunk:object=None, # Rows: an array, tensor, DataFrame or list of any number of them
+        **chunks:object, # With several files: the rows of each, by its name, e.g. X=…, y=…
     ):
         "Write rows after those there are; threads may do so, one after the other"
         with self.lock, full_disk_told(self, self.resume):
             if self.finished: raise FileExistsError(is_finished(self))
             if not self.group.parts: raise ValueError("this writer is closed: make another one")
-            try: self.rows = self.group.append(by_name(chunk, chunks, list(self.fns)), self.rows)
+            try: self.rows = self.group.append(self.as_rows(chunk, chunks), self.rows)
             except BaseException as e:
                 self.failure = f'{type(e).__name__}: {e}'.rstrip(': ')
                 raise
             self.failure = None
 
-    def last_rows(self, name, n):
+    def last_rows(self, name:str, n:int):
         "The last `n` rows so far of the file `name`, mapped; some of them may not be on the disk yet"
         if self.finished: return self.finished[name][self.rows-n:]
         return self.group.rows(name, self.rows-n, n)
 
-    def close(self):
+    def close(self,
+        *beside # Other writers, whose files appear at the same moment
+    ):
         "Flush all rows to disk, then publish the files; `ValueError` if the last chunk is not among them"
         with self.lock:
             if not self.group.parts: return
-            if self.failure and not self.group.sync.failed: raise ValueError(last_chunk_failed(self))
-            with full_disk_told(self, self.resume): self._complete()
-            with full_disk_told(self, True): self._publish()
+            for w in (self,*beside):
+                if w.failure and not w.group.sync.failed: raise ValueError(last_chunk_failed(w))
+                with full_disk_told(w, w.resume): w._complete()
+            with full_disk_told(self, True): self._publish(*beside)
 
     def _complete(self):
         try: self.group.complete(self.rows)
@@ -106,12 +116,13 @@ class MemmapWriter:
             self.abort()
             raise
 
-    def _publish(self):
+    def _publish(self, *beside):
         try:
-            self.group.check_names(self.overwrite, self.resume, self.rows)
-            self.group.publish()
+            for w in (self,*beside): w.group.check_names(w.overwrite, w.resume, w.rows)
+            self.group.publish(*(w.group for w in beside))
         except BaseException:
-            self.group.close(keep=self.rows>0) # whatever keeps the files from their names, the rows are there
+            # whatever keeps the files from their names, the rows are there
+            for w in (self,*beside): w.group.close(keep=w.rows>0)
             raise
 
     def begin_anew(self):
@@ -130,30 +141,49 @@ class MemmapWriter:
             finally: self.group.close(keep)
 
     def __del__(self):
-        if hasattr(self, 'group'): end_unclosed(self)
+        # when Python ends, all writers have ended, and the function is gone
+        if hasattr(self, 'group') and self.group.parts: end_unclosed(self)
 
 # %% ../nbs/590_write.ipynb #4be02ba8
+def _series_to_memmap(src, fn, groups_fn, dtype, chunk_rows, overwrite, casting, tell, kwargs):
+    "Write a long table of series, and their groups, to two files that appear together."
+    request = request_of(src, dtype=str(dtype), chunk_rows=chunk_rows, casting=casting, groups=True, **kwargs)
+    w = MemmapWriter(fn, dtype, overwrite, casting=casting)
+    with w, MemmapWriter(groups_fn, None, overwrite) as groups:
+        if w.group.is_made_of(request) and groups.group.is_made_of(request):
+            for o in (w,groups): o.rows = o.group.n_rows
+        else: write_series(w, groups, src, chunk_rows, tell, kwargs)
+        w.close(groups)
+    return open_memmap(fn),open_memmap(groups_fn)
+
 @delegates(table_chunks, but=['tell'])
 def to_memmap(
-    src, # Array; path of a .npy, .csv or .parquet file, or a list of them; DataFrame; or chunks of rows
+    src:object, # Array; path of a .npy, .csv or .parquet file, or a list of them; DataFrame; or chunks of rows
     fn:str|os.PathLike, # Path of the `.npy` file to make
-    dtype=None, # Of the file; default that of the (first) rows
-    chunk_rows:int=None, # Rows to read at a time; default about 32 MB, of a table 8 MB
+    dtype:object=None, # Of the file; default that of the (first) rows
+    chunk_rows:int|None=None, # Rows to read at a time; default about 32 MB, of a table 8 MB
     overwrite:bool=False, # Replace a file that is already there?
     progress:bool=True, # Show a progress bar?
     casting:str='safe', # 'safe': values that do not fit the dtype are an error; 'unsafe': NumPy changes them
-    y_fn:str|os.PathLike=None, # Path of a second `.npy` file, for `target_col` of a table
-    stack:bool=None, # Of a list of arrays: is each a sample? Else they are joined; None: an error if it may be one
+    y_fn:str|os.PathLike|None=None, # Path of a second `.npy` file, for `target_col` of a table
+    stack:bool|None=None, # Of a list of arrays: is each a sample? Else they are joined; None: an error if it may be one
     transpose:bool=False, # Are arrays (samples, steps, vars)? Then (samples, vars, steps) is written
+    groups_fn:str|os.PathLike|None=None, # Path of a second `.npy` file, for a table of series: which steps are whose
     **kwargs
-) -> np.memmap: # The array on disk, read only; with `y_fn` X and y
+) -> np.memmap: # The array on disk, read only; with `y_fn` X and y, with `groups_fn` the series and their groups
     "Write anything that has rows to a `.npy` file, in bounded memory"
     if chunk_rows is not None and chunk_rows<1:
         raise ValueError(f"chunk_rows={chunk_rows}: at least one row is read at a time")
     knows_share = is_path(src) or hasattr(src, '__len__') # how far a generator is, nobody knows
     src,first = look_ahead(src)
     is_table = is_frame(first) or is_table_file(first)
-    check_args(src, is_table, y_fn, stack, transpose, kwargs)
+    said = kwargs if groups_fn is None else dict(kwargs, groups_fn=groups_fn)
+    check_args(src, is_table, y_fn, stack, transpose, said)
+    if overwrite: src = check_apart(src, [fn,y_fn,groups_fn])
+    if groups_fn is not None:
+        check_series_args(y_fn, kwargs)
+        tell = Teller(100 if knows_share else None, progress)
+        return _series_to_memmap(src, fn, groups_fn, dtype, chunk_rows, overwrite, casting, tell, kwargs)
     fns,dtypes = ({'X':fn,'y':y_fn},{'X':dtype,'y':kwargs.get('y_dtype')}) if y_fn else (fn,dtype)
     with MemmapWriter(fns, dtypes, overwrite, casting=casting) as w:
         if w.group.is_made_of(request_of(src, dtype=str(dtype), chunk_rows=chunk_rows, casting=casting,

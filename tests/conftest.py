@@ -1,8 +1,25 @@
-import hashlib, signal, subprocess, sys, numpy as np, pytest
+import gc, hashlib, signal, subprocess, sys, numpy as np, pytest, torch
 from pathlib import Path
 
 # A shell starts what runs in its background deaf to Ctrl-C, and what that starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+torch.set_num_threads(1) # models here are small: threads would only wait for each other
+
+# What takes longest begins first: at the end one processor would wait for the other
+LONG = '940_several_gpus', '900_tutorial', '692_distributed', 'test_killed[', 'test_launches', 'test_synthetic', 'test_2GB[shape'
+
+def pytest_ignore_collect(collection_path, config):
+    "`-m alone` need not import the files that have no such test"
+    if config.option.markexpr!='alone' or collection_path.suffix!='.py': return None
+    return 'mark.alone' not in collection_path.read_text('utf-8') or None
+
+def pytest_collection_modifyitems(items): items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))
+
+def pytest_collection_finish():
+    "What is there before the first test, all imports, is not looked through again: neither here nor in what tests fork"
+    gc.collect()
+    gc.freeze()
 
 @pytest.fixture
 def saved(tmp_path):
@@ -35,6 +52,13 @@ def start():
         return started[-1]
     yield start
     for r in started: r.kill()
+
+@pytest.fixture
+def closed_figures():
+    "Figures are closed after the test"
+    from matplotlib import pyplot as plt
+    yield
+    plt.close('all')
 
 @pytest.fixture
 def small_disk(tmp_path):

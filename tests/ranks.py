@@ -3,7 +3,7 @@
 The processes are forked from a server that has imported everything, so one costs a fraction of a second. They meet
 at a store of the process that starts them, as they would at one of torchrun's: no port is chosen before it is used.
 """
-import multiprocessing, os, pickle, sys, threading, time, traceback
+import gc, multiprocessing, os, pickle, sys, threading, time, traceback
 from multiprocessing import connection
 from pathlib import Path
 
@@ -23,6 +23,7 @@ def _end_with_parent():
 
 def _begin(rank, n_ranks, port, paths):
     "Be process `rank` of a launch"
+    gc.freeze() # what the server has imported is not looked through, and so not copied
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.path[:0] = paths
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n_ranks), LOCAL_WORLD_SIZE=str(n_ranks),

@@ -1,5 +1,5 @@
 "The package's commands, as they are installed"
-import os, shutil, subprocess, sysconfig
+import os, shutil, subprocess, sys, sysconfig
 from contextlib import suppress
 
 def command(name, *args):
@@ -10,10 +10,17 @@ def run(name, *args, timeout=900, **kwargs):
     "Run it; what it printed is text"
     return subprocess.run(command(name, *args), capture_output=True, text=True, timeout=timeout, **kwargs)
 
-def run_in_terminal(name, *args):
-    "Run it in a terminal of 100 columns: its exit status, and all that it printed"
+def _after(code, line):
+    "A command line that runs some Python before it runs the script"
+    run_it = 'import runpy, sys\ndel sys.argv[0]\nrunpy.run_path(sys.argv[0], run_name="__main__")'
+    return [sys.executable, '-W', 'ignore', '-c', f'{code}\n{run_it}', *line]
+
+def run_in_terminal(name, *args, before=None):
+    "Run it, after the code `before`, in a terminal of 100 columns: its exit status, and all that it printed"
+    line = command(name, *args)
+    if before: line = _after(before, line)
     ours,its = os.openpty()
-    p = subprocess.Popen(command(name, *args), stdin=subprocess.DEVNULL, stdout=its, stderr=its, env={**os.environ, 'COLUMNS':'100'})
+    p = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=its, stderr=its, env={**os.environ, 'COLUMNS':'100'})
     os.close(its)
     out = b''
     with suppress(OSError): # Linux says so where it ends

@@ -70,6 +70,8 @@ def test_nan_target():
 
     t[37] = np.inf
     with pytest.raises(ValueError, match='inf in row 37'): make(X, t)
+    t[37] = 1e300 # the loss gets float32
+    with pytest.raises(ValueError, match=r"1e\+300 in row 37.*isfinite\(y.astype\('float32'\)\)"): make(X, t)
 
 @pytest.mark.parametrize('missing', [None, np.nan])
 def test_missing_label(missing):
@@ -89,6 +91,9 @@ def test_arguments_of_the_wrong_kind(kw, words):
 
 def test_complex(saved):
     with pytest.raises(TypeError, match='real and imaginary'): make(X.astype('c8'), y)
+    for bad,words in (('M8[s]','Make numbers of times'), ('U9','Make numbers'), ([('a','f4')],'Make numbers')):
+        with pytest.raises(TypeError, match=words) as e: make(X.astype(bad), y)
+        assert 'imaginary' not in str(e.value)
 
 def test_two_dimensional_integers():
     with pytest.raises(ValueError, match='MultiCategoryBlock'): make(X, np.ones((100,3), int))

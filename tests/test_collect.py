@@ -65,6 +65,9 @@ def test_what_is_no_file(tmp_path, files):
     with pytest.raises(ValueError, match="only read.*open_memmap"): open_memmaps(fns, 'r+')
     with pytest.raises(ValueError, match='its rows have no values'): open_memmaps([np.zeros((3,0), 'f4')])
     with pytest.raises(TypeError, match=r'open_memmaps\(paths\)'): itemify(fns)
+    (tmp_path/'tables'/'day').mkdir(parents=True)
+    (tmp_path/'tables'/'day'/'0.csv').write_text('x')
+    with pytest.raises(IsADirectoryError, match=r'\*\*/\*\.csv'): open_memmaps(tmp_path/'tables')
 
 @pytest.mark.parametrize('i,words', [((slice(None),1), 'keeps the axis'), ((slice(None),[2]), 'out of range'), ((slice(None),[]), 'leaves nothing'),
                                      ((slice(None),)*4, 'too many'), ((slice(None),Ellipsis), 'keeps the axis')], ids=range(5))
@@ -299,6 +302,7 @@ def test_few_open_files(tmp_path):
         r = subprocess.run([sys.executable, 'run.py', *args], cwd=tmp_path, env={**os.environ, **env}, capture_output=True, text=True, timeout=300)
         assert r.returncode==0 and r.stdout.startswith('fine') and int(r.stdout.split()[1])<100, (args, env, r.stdout+r.stderr)
 
+@pytest.mark.alone
 def test_opening_many(tmp_path):
     "Time and memory do not grow with what is in the files, and little with their number"
     n = long_or(2000, 10_000)

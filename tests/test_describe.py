@@ -49,3 +49,16 @@ def test_page_cache(saved):
     share = share_in_page_cache(open_memmap(fn))
     if share > .5: pytest.skip('the file system keeps it')
     assert facts_of(open_memmap(fn))['in page cache']==f'{share:.0%}'
+
+def test_samples_of_any_length(tmp_path):
+    "How long they are, what padding would cost, and a plot of each; some of them are huge"
+    lengths = [3]*127+[2_000_000] # two batches
+    R = to_ragged((np.full((2,n), n, 'f4') for n in lengths), tmp_path/'v.npy', tmp_path/'l.npy', progress=False)
+    d = describe(R, np.arange(128)%2, seed=0)
+    x = d.facts[0]
+    assert x['samples']=='128 × 2 × 2,000,000' and x['file']==str(tmp_path/'v.npy')
+    assert x['steps']=='3 to 2,000,000 in a sample, half of them have 3 at most'
+    assert x['padding']=='98% of batches of 64 in random order' # 63 of 64 samples of one of them
+    assert [a.get_title() for a in d.fig.axes[:4]]==['0','1','values','steps of a sample'] and '<img' in d._repr_html_()
+    x = describe(ragged(np.arange(9)%2, [3,6])).facts[0]
+    assert x['samples']=='2 × 6' and x['padding'].startswith('25%')

@@ -4,6 +4,7 @@ from copy import deepcopy
 from fastcore.foundation import L
 from memmap_ts.all import *
 
+@pytest.mark.alone
 @pytest.mark.parametrize('n', [10**2, 10**8])
 def test_constant(tmp_path, n):
     X,y = create_memmap(tmp_path/'X.npy', (n,2,5)),create_memmap(tmp_path/'y.npy', n, 'u1')

@@ -7,6 +7,7 @@ finds what breaks it.
 """
 import ast, json, re, sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 # A module imports only from what lies to the left of it along these arrows. A name is a file of the package, or a
@@ -15,6 +16,7 @@ ARROWS = """
 work, store <- io <- data <- items, windows <- epoch <- load <- block <- dls <- learning <- learn, distributed <- all
 npy, disk <- store
 data <- collect <- all
+write, collect <- ragged <- all
 data <- writing <- write <- learning
 items, windows <- summary <- dls
 summary <- stats, describe <- learning
@@ -116,6 +118,7 @@ class Module:
             first = [*node.args.posonlyargs, *node.args.args][0]
             if first.annotation: yield node.lineno,ast.unparse(first.annotation),node.name
 
+@cache # one reading does for all rules
 def read(folder):
     "Every module of the package in `folder`, by name; the folders' own `__init__` are empty and left out"
     paths = [*folder.glob('*.py'), *(p for p in folder.rglob('*/*.py') if p.name!='__init__.py')]

@@ -1,15 +1,17 @@
 "Anonymous memory does not grow with the array"
-import subprocess, sys, textwrap, numpy as np, pytest
+import numpy as np, pytest
+from forked import run
 from memmap_ts.all import *
 from memmap_ts.io.linux import Linux
 from memmap_ts.io.system import system
 
 code = '''
-    import sys, numpy as np
+    import sys, numpy as np, torch
     from fastai.data.block import CategoryBlock, DataBlock
     from fastai.data.transforms import ItemGetter, RandomSplitter
     from memmap_ts.all import *
     from memmap_ts.testing import anonymous_memory
+    torch.set_num_threads(1) # as in all tests: others would only wait
     X,y,how,bs = *sys.argv[1:4],int(sys.argv[4])
     def make(X, y, bs):
         if how=='factory': return TSDataLoaders.from_files(X, y, bs=bs)
@@ -31,8 +33,7 @@ def test_2GB(how, shape, bs, tmp_path):
     X = create_memmap(tmp_path/'X.npy', shape)
     assert X.nbytes >= 2e9
     np.save(tmp_path/'y.npy', np.arange(len(X))%7)
-    (tmp_path/'run.py').write_text(textwrap.dedent(code))
-    r = subprocess.run([sys.executable, tmp_path/'run.py', tmp_path/'X.npy', tmp_path/'y.npy', how, str(bs)], capture_output=True, text=True, timeout=900)
+    r = run(code, tmp_path/'X.npy', tmp_path/'y.npy', how, bs)
     assert r.returncode==0, r.stderr
     setup,epoch,n = map(int, r.stdout.split())
     assert len(X)-bs <= n <= len(X)

@@ -196,6 +196,7 @@ def serve(fn):
     out = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
     torch.set_num_threads(1)
+    gc.freeze() # what is imported is not looked through in each process
     for name in sys.stdin:
         pid = os.fork()
         if not pid:

@@ -18,7 +18,15 @@ def test_restart_and_run_all(tmp_path, monkeypatch):
         names = {'__name__':'__main__'}
         for source in cells():
             with warnings.catch_warnings(): exec(compile(source, source, 'exec'), names)
-    assert names['in_units'].shape==(2,3,24) and open_memmap('rec_X.npy').shape==(5,3,100)
+    assert (names['dls'].vars,names['dls'].len,names['dls'].c)==(6,100,4)
+    assert len(names['learn'].get_X_preds('X.npy')[2])==80
+
+def test_one_screen():
+    "What it is, how to install it, ten lines, what one gets: a reader sees all of it"
+    text = readme.read_text(encoding='utf-8')
+    lines = text.split('\n')
+    assert len(lines)<100 and max(map(len, lines))<330
+    assert sum(line.startswith('- **') for line in lines)==8
 
 @pytest.mark.parametrize('horizon', [1,3,24,[1,6]], ids=str)
 @pytest.mark.parametrize('get_y', [None,0,[2,0],[1]], ids=str)

@@ -56,6 +56,11 @@ def test_shape_of_integers(tmp_path):
     with pytest.raises(TypeError): create_memmap(tmp_path/'X.npy', (10.9,3))
     assert create_memmap(tmp_path/'X.npy', np.array([2,3])).shape==(2,3) and create_memmap(tmp_path/'y.npy', np.int64(4)).shape==create_memmap(tmp_path/'z.npy', np.array(4)).shape==(4,)
 
+def test_tables_and_patterns_are_told_apart(tmp_path):
+    (tmp_path/'a.csv').write_text('x,y')
+    with pytest.raises(ValueError, match='to_ragged'): open_memmap(tmp_path/'a.csv')
+    with pytest.raises(FileNotFoundError, match='open_memmaps'): open_memmap(tmp_path/'*.npy')
+
 def test_archive_is_not_mapped(tmp_path):
     np.savez(tmp_path/'a.npz', X=np.ones(3))
     with pytest.raises(ValueError, match='unpack it'): open_memmap(tmp_path/'a.npz')

@@ -5,21 +5,26 @@
 # %% auto #0
 __all__ = ['write_numbers', 'bench']
 
-# %% ../../nbs/830_bench.reading.ipynb #6fe4400b
+# %% ../../nbs/830_bench.reading.ipynb #8daf187b
 import os, sys, tempfile
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
-from .contenders import contenders
+from . import large as of_large_files
+from .contenders import OURS
+from .formats import contenders
+from .limits import check_gpu, training
 from .processes import Processes
-from .report import Report
-from .situations import Situations, size_name, sizes, training
-from ..cli.messages import check_fits, check_least
+from .readahead import ReadAhead, about, usual_read_ahead
+from .record import Record, machine, named
+from .report import POPULAR, head, plot
+from .situations import Rounds, cold, little_memory, size_name, sizes, slow_model, warm
+from ..cli.messages import check_fits, check_least, check_only
 from ..store import create_memmap
-from ..testing import backed_memory, evict, share_evicted
+from ..testing import evict, kept_in_memory, share_evicted
 
-# %% ../../nbs/830_bench.reading.ipynb #f0596d68
+# %% ../../nbs/830_bench.reading.ipynb #88b95105
 def write_numbers(
     path:str, # `.npy` file to write
     gb:float, # Its size in 10⁹ bytes
@@ -30,61 +35,105 @@ def write_numbers(
     for i in range(0, len(X), 512): X[i:i+512] = block[:len(X)-i]+i
     X.flush()
 
-# %% ../../nbs/830_bench.reading.ipynb #6d94415e
+# %% ../../nbs/830_bench.reading.ipynb #b657f99c
 @call_parse
 def bench(
-    gb:float=2, # Size of the file in GB; cold and limited figures mean more with more
+    gb:float=None, # Size of the file in GB, default 2; with --large 14, with --quick .25
     path:str='.', # Folder to write it to; it is removed at the end
-    secs:float=.75, # Seconds that an epoch may take at most, but for those of all rows
-    plot:str='bench.png', # Where to save the plot
+    secs:float=None, # Seconds that an epoch may take at most, default 30; with --large 20, with --quick 5
     only:str='', # Only situations with this in their name, e.g. "102 kB"
+    record:str='.', # Folder for all runs, as JSON, and for their plot
     device:str='cpu', # Where batches are to end; with 'cuda' a model is trained too
+    quick:bool=False, # One round of two sizes of rows
+    large:bool=False, # Files larger than memory, as a tutorial and a paper have measured them
+    memory:float=None, # With --large: GB of memory, default as they had it for such a file
 ):
-    "Read the same file with every loader there is, warm, cold and with little memory; print a table"
-    check_least(0, gb=gb, secs=secs)
-    if device!='cpu': _check_gpu(device)
-    little = f'memory a quarter of {max(gb, 4):.1f} GB, rows of 102 kB'
-    check_fits(gb*1.5+4*(gb<4 and only in little), path)
-    report = Report()
-    with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as folder, backed_memory(2.5*gb*1e9):
+    """Read the same file with every loader there is: whole epochs, cold, with little memory, warm; print a table.
+    As root, the read-ahead of the device is set to 128 KiB meanwhile, as most machines have it, and put back then"""
+    check_least(0, gb=gb, secs=secs, memory=memory)
+    if not os.path.isdir(record): sys.exit(f"--record {record}: no such folder. Make it, or name another")
+    if device!='cpu': check_gpu(device)
+    name,gb,secs,n = ('bench_large',gb or 14,secs or 20,5) if large else ('bench',gb or 2,secs or 30,5)
+    if large: of_large_files.check_memory(gb, memory)
+    if quick and not large: gb,secs,n = min(gb, .25),min(secs, 5),1
+    check_only(only, _situations(gb, quick, large), 'situation')
+    little = 0 if large or quick or gb>=4 or only not in _little(gb) else 4
+    check_fits(gb*(2.6 if large else 1.9)+little, path)
+    options = {'large':large, 'quick':quick, 'gb':gb, 'memory':memory, 'only':only, 'device':device!='cpu' and device}
+    with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as folder:
         file = str(Path(folder)/'X.npy')
         write_numbers(file, gb)
-        with Processes(folder) as run:
-            _measure_all(Situations(run, file, secs, device, report), only)
-            if only in little:
-                large = file if gb>=4 else _large_file(folder)
-                Situations(run, large, secs, device, report).little_memory(little)
-        if device!='cpu': training(file, device)
-    if report.panels:
-        report.plot(plot)
-        print(f'\nPlot: {plot}')
+        with usual_read_ahead(ahead := ReadAhead(folder)), Processes(folder) as run:
+            runs = Record(_command(options), machine(file, ahead))
+            rounds,names = Rounds(run, file, runs, device, n, secs),_installed(runs, ahead, large)
+            if large: _large(rounds, names, only, memory)
+            else: _measure_all(rounds, names, only, quick)
+            if device!='cpu' and not large: runs.notes.append(training(file, device))
+    for note in runs.notes: print(f'\n{note}')
+    if not runs.runs: sys.exit(f"nothing could be measured, so nothing is written to {record}")
+    runs.save(Path(record)/f'{name}.json')
+    plot(runs, Path(record)/f'{name}.svg', *(() if large else _plotted(runs)))
+    print(f"\nAll runs: {Path(record)/name}.json, plot: {Path(record)/name}.svg")
 
-# %% ../../nbs/830_bench.reading.ipynb #8bc3f677
-def _check_gpu(device):
-    "End the command where torch sees no GPU."
-    import torch
-    if not torch.cuda.is_available(): sys.exit(f"--device {device}: torch sees no GPU")
+# %% ../../nbs/830_bench.reading.ipynb #8858c8ad
+def _command(options):
+    "Write the command with those options that are given."
+    def said(v): return '' if v is True else f' "{v}"' if ' ' in str(v) else f' {v}'
+    given = [f'--{option}{said(v)}' for option,v in options.items() if v]
+    return ' '.join(['memmap_ts_bench', *given])
 
-def _large_file(folder):
-    "Write a file of 4 GB, and give its path."
-    file = str(Path(folder)/'large.npy')
-    write_numbers(file, 4)
-    return file
-
-# %% ../../nbs/830_bench.reading.ipynb #a919af82
-def _measure_all(situations, only):
-    "Measure what needs no small memory, and begin the table."
-    file,step = situations.path,'20 ms a step, rows of 102 kB'
-    evict(file)
-    cold = share_evicted(file)>.9
-    how = 'evicted before each cold run'
-    if not cold: how = "cold: not measured, the file can't be evicted from the page cache"
-    print(f"{os.path.getsize(file)/1e9:.1f} GB, {os.cpu_count()} processors; {how}")
+def _installed(record, ahead, large):
+    "Say what is measured where, and give the names of the contenders that are installed."
+    print(f"{record.command}: {record.machine['file_gb']:.1f} GB, {named(record.machine)}\n{about(ahead)}")
     names = [name for name,c in contenders.items() if not c.package or find_spec(c.package)]
     if missing := [name for name in contenders if name not in names]:
         print(f"Not installed, so not compared: {', '.join(missing)}")
-    situations.report.head()
-    some = [size for size in sizes if only in size_name(size[0])]
-    if some: situations.shuffled(names, some, cold)
-    if cold: situations.whole(some)
-    if cold and only in step: situations.slow_model(f'{step}, cold')
+    print(f'\n{head}')
+    return names if large else [name for name in names if not contenders[name].large]
+
+def _plotted(record):
+    "Say what the plot shows: whole epochs that need the disk, of those whom most people use."
+    epochs = [s for s in record.runs if 'whole epoch' in s or s.endswith('epoch 2')]
+    return epochs or list(record.runs),(OURS,*POPULAR)
+
+# %% ../../nbs/830_bench.reading.ipynb #8fcd8c63
+def _little(gb): return f'memory a quarter of {max(gb, 4):.1f} GB, rows of 102 kB'
+_slow = '20 ms a step, rows of 102 kB, cold'
+
+def _situations(gb, quick, large):
+    "Name all that `--only` chooses from."
+    if large: return [case.title for case in (of_large_files.tutorial,of_large_files.paper)]
+    names = [size_name(size[0]) for size in (sizes[::2] if quick else sizes)]
+    return names if quick else [*names,_little(gb),_slow]
+
+def _measure_all(rounds, names, only, quick):
+    "Measure each situation that was asked for."
+    some = [size for size in (sizes[::2] if quick else sizes) if only in size_name(size[0])]
+    close = [name for name in names if contenders[name].close]
+    from_disk = [name for name in close if name not in ('tensor in memory','tensordict')]
+    if quick: names = close
+    evict(rounds.path)
+    evicted = share_evicted(rounds.path)>.9
+    if not evicted: print("cold: not measured, the file can't be evicted from the page cache", file=sys.stderr)
+    if evicted:
+        for size in some: cold(rounds, names, size)
+    little = _little(os.path.getsize(rounds.path)/1e9)
+    if only in little and not quick: _with_little_memory(rounds, from_disk, little)
+    with kept_in_memory([rounds.path]):
+        for size in some: warm(rounds, names, size)
+    if evicted and not quick and only in _slow: slow_model(rounds, from_disk[:2], 3)
+
+def _with_little_memory(rounds, names, title):
+    "Measure that, with a file of 4 GB at least."
+    file = rounds.path
+    if os.path.getsize(file)<3.9e9:
+        file = str(Path(file).with_name('large.npy'))
+        write_numbers(file, 4)
+    few = Rounds(rounds.run, file, rounds.record, rounds.device, rounds.n, rounds.secs)
+    little_memory(few, names, title, rounds.secs/3)
+
+# %% ../../nbs/830_bench.reading.ipynb #bd3bf7cf
+def _large(rounds, names, only, memory):
+    "Measure both cases of files larger than memory."
+    for case in (of_large_files.tutorial,of_large_files.paper):
+        if only in case.title: of_large_files.measure_case(rounds, case, names, memory)

@@ -18,7 +18,7 @@ from ..testing import evict, kept_in_memory, share_evicted, touch_memory, watch_
 # %% ../../nbs/840_bench.statistics.ipynb #458bef2e
 def _ours(X):
     "Scan the array as `memmap_stats` does, without its table."
-    from memmap_ts.summary.subject import axes_of
+    from memmap_ts.summary.summarise import axes_of
     from memmap_ts.summary.scan import scan_array
     return lambda: scan_array(X, None, axes_of('var')[1], False)
 

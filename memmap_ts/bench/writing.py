@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
 from .processes import in_new_python
-from ..cli.messages import check_fits, check_least
+from ..cli.messages import check_fits, check_least, check_only
 from ..testing import device_bytes, touch_memory, watch_memory
 from ..write import MemmapWriter, to_memmap
 
@@ -145,9 +145,10 @@ def bench_write(
     "Write the same array with every contender; print a table"
     check_least(0, gb=gb)
     check_least(1, repeat=repeat)
+    all_names = [*from_generator, *(from_zarr if find_spec('zarr') else ())]
+    check_only(only, all_names, 'contender')
     check_fits(2.2*gb, path)
     n,rng = max(int(gb*1e9/_row_bytes), 320),random.Random(0)
-    all_names = [*from_generator, *(from_zarr if find_spec('zarr') else ())]
     names = [name for name in all_names if only in name or name=='dd conv=fsync']
     measured = {name:[] for name in names}
     with tempfile.TemporaryDirectory(prefix='memmap_ts_bench_', dir=path) as folder:

@@ -9,7 +9,8 @@ __all__ = ['convert']
 import glob, importlib, inspect, os, sys
 from pathlib import Path
 from fastcore.script import call_parse
-from .messages import in_one_line, in_shell_words, mistakes, one_line
+from .messages import in_one_line, in_shell_words, mistakes, one_line, warnings_in_one_line
+from ..data.found import natural_key
 from ..store import file_header, map_file, open_memmap
 from ..write import to_memmap
 
@@ -78,9 +79,9 @@ def _open(fn, name):
 
 # %% ../../nbs/725_cli.convert.ipynb #9eb3a112
 def _matching(src, dst):
-    "Files that `src` stands for, in the order of their names; `dst` may not be among several"
+    "Files that `src` stands for, in the order of their names, 9 before 10; `dst` may not be among several"
     if not glob.has_magic(src) or os.path.exists(src): return [src]
-    files = sorted(glob.glob(src))
+    files = sorted(glob.glob(src), key=natural_key)
     if not files: raise FileNotFoundError(f"No file matches {src} (looked in {os.getcwd()}): check the pattern")
     if len(files)>1 and os.path.realpath(dst) in map(os.path.realpath, files):
         raise ValueError(f"{dst} matches {src} itself, and would become a part of what it is made of: "
@@ -97,20 +98,21 @@ def _columns(names, are_places=False):
     if not names: return None
     return [_number(o) if are_places else o for o in names.split(',')]
 
-def _csv_format(sep, header, index_col, na_values, **kwargs):
+def _csv_format(sep, header, index, na, **kwargs):
     "How a CSV file is written, as `to_memmap` is told; what was not said is left out"
     if sep: kwargs['sep'] = {'\\t':'\t', 'tab':'\t'}.get(sep, sep)
     if header: kwargs['header'] = None if header.lower()=='none' else _number(header)
-    if index_col: kwargs['index_col'] = _number(index_col)
-    if na_values: kwargs['na_values'] = na_values.split(',')
+    if index: kwargs['index_col'] = _number(index)
+    if na: kwargs['na_values'] = na.split(',')
     return {k:v for k,v in kwargs.items() if v is not None or k=='header'}
 
 # %% ../../nbs/725_cli.convert.ipynb #5eb78be7
 _renamed = {'stack=False':'join', 'chunk_rows':'rows', 'y_fn':'y', 'target_col':'target', 'data_cols':'data',
-            'sample_col':'sample', 'feat_col':'feat', 'steps_in_rows':'steps', 'sort_by':'sort', 'y_func':'take'}
+            'sample_col':'sample', 'feat_col':'feat', 'steps_in_rows':'steps', 'sort_by':'sort', 'y_func':'take',
+            'y_dtype':'ydtype', 'index_col':'index', 'na_values':'na'}
 
 def _said(e):
-    "An error in the words of the command"
+    "An error, or a warning, in the words of the command"
     options = _renamed | {name:name for name in inspect.signature(convert).parameters}
     return f'memmap_ts_convert: {in_shell_words(one_line(e), options)}'
 
@@ -154,28 +156,28 @@ def convert(
     join:bool=False, # Of several arrays: are their rows samples? Needed where they could be either
     transpose:bool=False, # Are arrays (samples, steps, vars)? Then (samples, vars, steps) is written
     casting:str='safe', # safe: values that do not fit the dtype are an error; unsafe: NumPy changes them
-    y_dtype:str=None, # Of a table: dtype of the target; default text for that of a CSV file, its own for any other
+    ydtype:str=None, # Of a table: dtype of the target; default text for that of a CSV file, its own for any other
     sep:str=None, # Of a CSV file: character between fields, tab for one; default a comma
     decimal:str=None, # Of a CSV file: decimal point of its numbers
     thousands:str=None, # Of a CSV file: character between the thousands of its numbers
     header:str=None, # Of a CSV file: line with the names, 0 is the first; none if there are none
     skiprows:int=None, # Of a CSV file: lines to leave out at the top
-    index_col:str=None, # Of a CSV file: column that numbers the rows, and is no data: its place, or its name
-    na_values:str=None, # Of a CSV file: what stands for a missing value, commas between
+    index:str=None, # Of a CSV file: column that numbers the rows, and is no data: its place, or its name
+    na:str=None, # Of a CSV file: what stands for a missing value, commas between
     encoding:str=None, # Of a CSV file: how its letters are written, e.g. latin-1
 ):
     "Write a .npy file that can be mapped from a .npy, .csv, .parquet, .zarr or .h5 file"
-    form = _csv_format(sep, header, index_col, na_values, decimal=decimal, thousands=thousands,
+    form = _csv_format(sep, header, index, na, decimal=decimal, thousands=thousands,
                        skiprows=skiprows, encoding=encoding)
     columns = dict(target_col=target, data_cols=data, sample_col=sample, feat_col=feat, sort_by=sort)
     columns = {k:_columns(o, are_places='header' in form and form['header'] is None) for k,o in columns.items()}
-    kwargs = dict(columns, y_fn=y, steps_in_rows=steps, y_func=take, transpose=transpose, y_dtype=y_dtype)
+    kwargs = dict(columns, y_fn=y, steps_in_rows=steps, y_func=take, transpose=transpose, y_dtype=ydtype)
     kwargs = {k:v for k,v in kwargs.items() if v} | form
     if stack or join: kwargs['stack'] = stack
     fns = [dst,y] if y else [dst]
     before = {fn:_which(fn) for fn in fns}
     shown = sys.stdout.isatty() # into a file or a pipe: no bar
-    with in_one_line((*mistakes,ImportError), lambda: _interrupted(before), _said):
+    with in_one_line((*mistakes,ImportError), lambda: _interrupted(before), _said), warnings_in_one_line(_said):
         _check_names(fns)
         if stack and join: raise ValueError("--stack and --join: several arrays are either samples or rows of them")
         opened = _alike([_open(fn, dataset) for fn in _matching(src, dst)])

@@ -15,7 +15,8 @@ from .contract import Source
 from .found import find_files
 from .parts import Cut, OtherRows, Parts
 from .spans import FileSeries
-from .starts import draw_groups, numbers_of_runs
+from .ranges import numbers_of_ranges
+from .starts import draw_groups
 
 # %% ../../nbs/228_data.collected.ipynb #38e266bc
 class Collected(Source):
@@ -188,4 +189,4 @@ def split_by_file(self:Collected,
     if not n[mask].any() or not n[~mask].any():
         share = 'all' if n[mask].any() else 'none'
         raise ValueError(f"valid={valid!r} has {share} of the rows: leave some to each part")
-    return [numbers_of_runs(begin, n*m) for m in (~mask,mask)]
+    return [numbers_of_ranges(begin, n*m) for m in (~mask,mask)]

@@ -17,7 +17,9 @@ with warnings.catch_warnings(): # tsai turns UserWarning off for the whole proce
     from tsai.data import core as tsai
 from .transforms import CategorizeRows, EncodedRows, ForecastRows, for_rows
 from .transforms import LabelSetRows, MultiCategorizeRows, RegressRows
-from .place import draw_classes, draw_numbers, numbers_above, rounded
+from .contract import is_ragged
+from .losses import LossOfSteps
+from .place import draw_classes, numbers_above, rounded
 from .labels import set_vocab, set_vocab_of_sets
 from .target import check_finite, first_label, is_array, is_label_set
 
@@ -57,8 +59,8 @@ class TargetKind:
         "Title and colour of a result"
         return f'True: {shown(true)}\nPred: {shown(pred)}', 'green' if str(true)==str(pred) else 'red'
 
-    def draw(self, ctx, true, pred):
-        "Draw target and prediction into the plot of the series"
+    def draw(self, plot, true, pred=None):
+        "Draw a target, and a prediction if there is one, into the `SeriesPlot` of the series"
 
 # %% ../../nbs/255_data.kinds.ipynb #27b00009
 def _is_list(y): return not isinstance(y, np.ndarray) or y.dtype.kind=='O'
@@ -79,6 +81,8 @@ class OneClass(TargetKind):
     def setup(self, tfm, y, splits): set_vocab(tfm, y, splits)
 
 # %% ../../nbs/255_data.kinds.ipynb #cceb9a6f
+def _listed(labels): return ';'.join(map(str, labels)) or '(none)' # as fastai shows them, but for none
+
 class SeveralClasses(TargetKind):
     "Any number of classes of each sample"
     tfm_types = (MultiCategorize,MultiCategorizeRows,LabelSetRows,tsai.TSMultiLabelClassification)
@@ -87,9 +91,9 @@ class SeveralClasses(TargetKind):
     def tfms(self): return MultiCategoryBlock().type_tfms
     def setup(self, tfm, y, splits): set_vocab_of_sets(tfm, y, splits)
     def shows(self, target): return isinstance(target, MultiCategory)
+    def shown(self, target): return TitledStr(_listed(target))
     def verdict(self, true, pred):
-        labels = [';'.join(map(str, o)) for o in (true,pred)] # as fastai shows them
-        return 'True: {}\nPred: {}'.format(*labels), 'green' if true==pred else 'red'
+        return f'True: {_listed(true)}\nPred: {_listed(pred)}', 'green' if true==pred else 'red'
 
 # %% ../../nbs/255_data.kinds.ipynb #71686193
 def _other_columns(n, vocab):
@@ -118,41 +122,40 @@ class Numbers(TargetKind):
         return isinstance(target, float)
 
     def shown(self, target): return TitledStr(rounded(target))
-
-# %% ../../nbs/255_data.kinds.ipynb #8daeb863
-class _Drawn:
-    "A target, drawn by `draw(ctx, target)`, and a title for it"
-    def __init__(self, draw, target, title=None): self.draw,self.target,self.title = draw,target,title
-    def show(self, ctx=None, **kwargs):
-        self.draw(ctx, self.target)
-        if self.title: ctx.set_title(self.title)
-        return ctx
+    def verdict(self, true, pred): return f'True: {rounded(true)}\nPred: {rounded(pred)}','black' # never quite right
 
 # %% ../../nbs/255_data.kinds.ipynb #d136cb03
 class Forecast(TargetKind):
     "Steps of a series, after what the model sees or inside of it"
     tfm_types = (ForecastRows,)
 
-    def infers(self, y): return is_array(y) and not isinstance(y, np.ndarray) # `Windows`
-    def setup(self, tfm, y, splits): check_finite(y, splits)
+    def infers(self, y): # `Windows`, or numbers of steps of any number
+        return is_array(y) and not isinstance(y, np.ndarray) and (y.dtype.kind=='f' or not is_ragged(y))
+    def setup(self, tfm, y, splits):
+        check_finite(y, splits)
+        if is_ragged(y): tfm.loss_func = LossOfSteps()
     def shows(self, target): return isinstance(target, np.ndarray) and target.dtype.kind=='f'
-    def shown(self, target): return _Drawn(draw_numbers, target, numbers_above(target))
+    def shown(self, target): return TitledStr(numbers_above(target) or '')
     def verdict(self, true, pred):
-        if numbers_above(true) is None: return 'True: dashed\nPred: dotted','black'
+        if numbers_above(true) is None: return '','black' # the legend says it
         return f'True: {numbers_above(true)} (o)\nPred: {numbers_above(pred)} (x)','black'
-    def draw(self, ctx, true, pred):
-        draw_numbers(ctx, true)
-        if isinstance(pred, np.ndarray): draw_numbers(ctx, pred, predicted=True)
+    def draw(self, plot, true, pred=None):
+        plot.draw_numbers(true, 'to predict' if pred is None else 'true')
+        if isinstance(pred, np.ndarray): plot.draw_predicted(pred)
 
 # %% ../../nbs/255_data.kinds.ipynb #27b0000e
 class ClassOfSteps(TargetKind):
     "A class of each step"
+    def infers(self, y): return is_ragged(y) and y.dtype.kind in 'biu' # of an array, it may be something else
+    def tfms(self): return [CategorizeRows()]
     def shows(self, target): return isinstance(target, np.ndarray) and target.dtype.kind!='f'
-    def shown(self, target): return _Drawn(draw_classes, target)
+    def shown(self, target): return TitledStr('')
     def verdict(self, true, pred): return f'{(true==pred).mean():.0%} of steps right','black'
-    def draw(self, ctx, true, pred):
-        if not isinstance(pred, np.ndarray): return
-        for target in (true,pred): draw_classes(ctx, target)
+    def draw(self, plot, true, pred=None):
+        if pred is None: draw_classes(plot, true)
+        elif isinstance(pred, np.ndarray):
+            for half,target in enumerate((true,pred)): draw_classes(plot, target, half)
+            plot.key.say('upper half: true, lower half: predicted')
 
 # %% ../../nbs/255_data.kinds.ipynb #27b00010
 target_kinds = [Forecast(), ClassOfSteps(), SeveralClasses(), EncodedClasses(), Numbers(), OneClass()]
@@ -163,6 +166,7 @@ def _no_kind(y):
     if _is_list(y):
         typ = type(first_label(y)).__name__
         return TypeError(f"{what} {typ}: make it an array of numbers or strings, or pass `y_block`")
+    if y.dtype.kind in 'mM': return TypeError(f"{what} {y.dtype}: make classes of it, y.astype(str), or numbers")
     if y.dtype.kind not in 'biuUS': return TypeError(f"{what} {y.dtype}: pass `y_block` or `tfms`")
     return ValueError(f"y of shape {y.shape} and dtype {y.dtype} may be one-hot classes or a class for each step: pass "
                       "`y_block=MultiCategoryBlock(encoded=True, vocab=…)` for the first, `y_block=CategoryBlock` for "

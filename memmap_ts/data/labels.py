@@ -11,6 +11,7 @@ import numpy as np
 from fastai.data.transforms import Categorize
 from .source import plain_label
 from .target import is_label_set, is_missing, row_chunks
+from .transforms import encoded_already
 
 # %% ../../nbs/250_data.labels.ipynb #26a00005
 def label_counts(
@@ -84,11 +85,6 @@ def _not_a_list(o):
     sep = next((c for c in ';,| ' if c in o), ';')
     return f"{what}: split it, y=[o.split({sep!r}) if o else [] for o in y]. {remedy}"
 
-def _encoded(n):
-    "What to say of rows of `n` zeros and ones"
-    return ("rows of 0 and 1 are several labels encoded already: y_block=MultiCategoryBlock(encoded=True, vocab=[…]) "
-            f"takes them, with names of the {n} columns")
-
 # %% ../../nbs/250_data.labels.ipynb #2ee4ced4
 def _label_set_counts(y, rows):
     "How often each label comes in the sets of `rows`, and how long the sets are"
@@ -110,5 +106,5 @@ def set_vocab_of_sets(
     found = [_label_set_counts(y, rows) for rows in splits]
     train,lengths = found[0]
     if not train: raise ValueError("none of the training rows has a label: there is nothing to learn")
-    if set(train)<={0,1} and len(lengths)==1 and max(lengths)>1: raise ValueError(_encoded(max(lengths)))
+    if set(train)<={0,1} and len(lengths)==1 and max(lengths)>1: raise ValueError(encoded_already(max(lengths)))
     _set_vocab(tfm, [counts for counts,_ in found], False, 'MultiCategoryBlock')

@@ -10,13 +10,14 @@ import warnings
 import numpy as np
 from plum import dispatch
 from fastcore.basics import first
-from fastai.data.core import get_show_batch_func
 from fastai.interpret import plot_top_losses
 from fastai.torch_core import TensorBase, TensorImage
-from fastai.vision.data import get_grid
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data.core import TSTensor
-from .kinds import kind_shown, shown
+from .curves import SeriesPlot
+from .kinds import kind_shown
+from .panels import Panels
+from .place import rounded
 from .tensors import SeriesTuple
 
 # %% ../../nbs/265_data.show.ipynb #95e43ca0
@@ -46,12 +47,14 @@ def _as_shown(o, n_dims):
     return o.as_subclass(SeriesPicture) if _is_picture(o, n_dims) else o
 
 # %% ../../nbs/265_data.show.ipynb #3a61e52f
-def _ready_sample(sample, place, has_y):
-    "The sample with what is plotted first, and a placed target"
+def _ready_sample(sample, place, has_y, names):
+    "The sample with what is plotted first, which knows the names of its variables, and a placed target"
     inputs,targets = (sample[:-1],sample[-1:]) if has_y else (sample,())
     parts = [o for x in inputs for o in (x if isinstance(x, tuple) else [x])]
     series = first(_as_shown(o, 2) for o in parts if isinstance(o, TSTensor) or _is_picture(o, 2))
-    if series is not None: inputs = series,*inputs[1:]
+    if series is not None:
+        inputs = series,*inputs[1:]
+        series.var_names = names
     return *inputs,*(map(place.placed, targets) if place else targets)
 
 def ready_to_show(
@@ -59,50 +62,65 @@ def ready_to_show(
     samples, # `L` of decoded samples
     place=None, # `TargetPlace`, if it is known
     has_y:bool=True, # Is the last element of a sample the target?
+    names:dict|None=None, # Of variables, by the number of their line
 ) -> tuple: # The same two
     "What the functions below take"
     if type(x) is tuple and any(isinstance(o, TSTensor) for o in x): x = SeriesTuple(x)
-    return _as_shown(x, 3), samples.map(lambda sample: _ready_sample(sample, place, has_y))
+    return _as_shown(x, 3), samples.map(lambda sample: _ready_sample(sample, place, has_y, names or {}))
 
 # %% ../../nbs/265_data.show.ipynb #28a00006
-def _grid(n, nrows, ncols, figsize, height, **kwargs):
-    "Axes for `n` samples, by default of 5 × `height` inches each"
-    ncols = min(ncols, n)
-    n_rows = -(-n//ncols)
-    return get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (ncols*5, n_rows*height), **kwargs)
+def _plot_of(ax, x, target, key, pred=None):
+    "The plot of series `x`; None if it is a picture"
+    if isinstance(x, TSTensor): return SeriesPlot(ax, x, target, key, pred)
+    x.show(ctx=ax)
+
+def _draw_target(ax, plot, kind, true, pred=None):
+    "Draw it into the plot. A picture has no axis of steps: numbers stand above it, if nothing does"
+    if plot is not None: kind.draw(plot, true, pred)
+    elif isinstance(true, np.ndarray) and true.dtype.kind=='f' and not ax.get_title():
+        ax.set_title(rounded(true.ravel().tolist()))
+
+def _show_sample(ax, sample, key):
+    "Show the series of `sample`, and its target if there is one"
+    true = sample[-1] if len(sample)>1 else None
+    plot = _plot_of(ax, sample[0], true, key)
+    if true is None: return
+    kind = kind_shown(true)
+    kind.shown(true).show(ctx=ax)
+    _draw_target(ax, plot, kind, true)
 
 @dispatch.multi((TSTensor, object, object), (SeriesTuple, object, object), (SeriesPicture, object, object))
-def show_batch(x, y, samples, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
-    n = min(len(samples), max_n)
-    if ctxs is None: ctxs = _grid(n, nrows, ncols, figsize, 3.2, **kwargs)
-    samples = samples.map(lambda sample: (sample[0], *map(shown, sample[1:][-1:])))
-    return get_show_batch_func(object)(x, y, samples, ctxs=ctxs, max_n=n)
+def show_batch(x, y, samples, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
+    panels = Panels(min(len(samples), max_n), ctxs, nrows, ncols, figsize, **kwargs)
+    for ax,sample in zip(panels.axes, samples): _show_sample(ax, sample, panels.key)
+    return panels.finish()
 
 # %% ../../nbs/265_data.show.ipynb #28a00009
-def _show_result(ctx, sample, pred, more=''):
+def _show_result(ctx, sample, pred, more='', key=None):
     "Show the series of `sample` with its target and the prediction, and `more` in the title"
     true = sample[-1]
     if isinstance(pred, np.ndarray) and not isinstance(true, np.ndarray): # a forecast of one step
         pred = pred.item() if pred.size==1 else tuple(pred.tolist())
     kind = kind_shown(true)
     title,color = kind.verdict(true, pred)
-    sample[0].show(ctx=ctx, title=title+more, title_color=color)
-    kind.draw(ctx, true, pred)
+    plot = _plot_of(ctx, sample[0], true, key, pred)
+    ctx.set_title((title+more).strip('\n'), weight='bold', size='medium', color=color)
+    _draw_target(ctx, plot, kind, true, pred)
 
 _three = object, object, object
 
 @dispatch.multi((TSTensor, *_three), (SeriesTuple, *_three), (SeriesPicture, *_three))
-def show_results(x, y, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=3, figsize=None, **kwargs):
-    n = min(len(samples), max_n)
-    if ctxs is None: ctxs = _grid(n, nrows, ncols, figsize, 3.5, **kwargs)
-    for ctx,sample,out in zip(ctxs, samples, outs): _show_result(ctx, sample, out[0])
-    return ctxs
+def show_results(x, y, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
+    panels = Panels(min(len(samples), max_n), ctxs, nrows, ncols, figsize, 3.4, **kwargs)
+    for ax,sample,out in zip(panels.axes, samples, outs): _show_result(ax, sample, out[0], '', panels.key)
+    return panels.finish()
 
 # %% ../../nbs/265_data.show.ipynb #28a0000c
 _five = object, object, object, object, object
 
 @dispatch.multi((TSTensor, *_five), (SeriesTuple, *_five), (SeriesPicture, *_five))
-def plot_top_losses(x, y, samples, outs, raws, losses, nrows=None, ncols=3, figsize=None, **kwargs): # noqa: F811
-    axs = _grid(len(samples), nrows, ncols, figsize, 3.5, **kwargs)
-    for ax,sample,out,loss in zip(axs, samples, outs, losses):
-        _show_result(ax, sample, out[0], f'\nLoss: {loss.item():.2f}')
+def plot_top_losses(x, y, samples, outs, raws, losses, nrows=None, ncols=None, figsize=None, **kwargs): # noqa: F811
+    panels = Panels(len(samples), None, nrows, ncols, figsize, 3.4, **kwargs)
+    for ax,sample,out,loss in zip(panels.axes, samples, outs, losses):
+        _show_result(ax, sample, out[0], f'\nLoss: {loss.item()+0:.3g}', panels.key)
+    panels.finish()

@@ -107,7 +107,7 @@ def _paths_are_no_rows(paths):
     "What to say of a list of paths."
     return (f"a list of {len(paths)} paths, from {os.fspath(paths[0])!r} on: if each holds many samples, pass "
             "`open_memmaps(paths)`, or make one file of them, `to_memmap(paths, 'X.npy')`; if each holds one, "
-            "`to_memmap(paths, 'X.npy', stack=True)`")
+            "`to_memmap(paths, 'X.npy', stack=True)`; if each is an input of its own, a tuple of them")
 
 class ListSource(Source):
     "A list or a tuple of anything"

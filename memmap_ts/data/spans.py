@@ -6,11 +6,14 @@
 __all__ = ['Spans', 'OtherSpans', 'FileSeries']
 
 # %% ../../nbs/227_data.spans.ipynb #2880cf61
+from copy import copy
+from functools import cached_property
 from math import prod
 import numpy as np
 from ..io.cells import Cells
 from ..io.many import FilesReader
 from .contract import Source
+from .fileruns import FileRunReader, StepReader
 from .parts import Parts
 from .series import Stretch, even_stretch
 from .starts import Groups
@@ -48,6 +51,7 @@ class OtherSpans:
 # %% ../../nbs/227_data.spans.ipynb #3506924b
 class FileSeries:
     "Files of (steps, vars), one after another, as a series: what `Series` is to one array"
+    var_names = None # a file has none
     def __init__(self,
         a, # Source of rows (vars,), the steps, all of them or a range
         parts:Parts, # What has them
@@ -57,12 +61,26 @@ class FileSeries:
     ):
         self.a,self.parts,self.rows,self.vars,self.names = a,parts,rows,vars,names
 
-    @property
+    @cached_property
     def groups(self) -> Groups:
         "Each file a series of its own"
         rows,parts = self.rows,self.parts
         begin,end = (np.clip(o, rows.start, rows.stop)-rows.start for o in (parts.starts,parts.ends))
         return Groups(np.array(self.names), begin, end)
+
+    def steps(self, begin, n):
+        "`n` steps from `begin` on, (steps, vars), copied"
+        return self.a.reader().read(np.arange(begin, begin+n)).reshape(n, -1)
+    def run_reader(self, vars, samples):
+        "What reads runs of steps of these variables, for samples of any length"
+        parts = self.parts
+        if parts.others or parts.dtypes!=[self.a.dtype]: return StepReader(self.a, vars, samples)
+        return FileRunReader(self, even_stretch(self.vars[vars]), samples)
+    def grouped(self, groups):
+        "The same series, for windows that stay in `groups`"
+        res = copy(self)
+        res.groups = groups
+        return res
 
     def __reduce__(self): return _series_of, (self.a,)
 

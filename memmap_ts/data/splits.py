@@ -8,6 +8,7 @@ __all__ = ['check_splits', 'random_splits']
 # %% ../../nbs/270_data.splits.ipynb #29a00004
 import numpy as np
 import torch
+from .ranges import as_ranges, common_ranges
 from ..io.rows import as_idxs, idx_dtype
 
 # %% ../../nbs/270_data.splits.ipynb #29a00006
@@ -17,14 +18,14 @@ def _is_many(o):
     return hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set))
 
 def _as_rows(split, n, what):
-    "Row numbers of one set: a range where it can be one, else an array of the smallest type"
+    "Row numbers of one set: a range or `Ranges` where it is one, else an array of the smallest type"
     if isinstance(split, slice): split = range(*split.indices(n))
-    if isinstance(split, range) and len(split) and split.step==1 and split[0]>=0 and split[-1]<n: return split
+    if as_ranges(split) is not None and len(split) and split[0]>=0 and split[-1]<n: return split
     return as_idxs(split, n, what).astype(idx_dtype(n), copy=False)
 
 def _common(a, b, n):
     "Rows that are in both `a` and `b`"
-    if isinstance(a, range) and isinstance(b, range): return range(max(a.start,b.start), min(a.stop,b.stop))
+    if as_ranges(a) is not None and as_ranges(b) is not None: return common_ranges(as_ranges(a), as_ranges(b))
     a,b = np.asarray(a),np.asarray(b)
     in_a = np.zeros(n, bool)
     in_a[a] = True
@@ -61,7 +62,7 @@ def _shared(i, rows, n_train):
 def check_splits(
     splits, # Row numbers, masks or slices: (train, valid, …), or just train
     n:int, # Number of rows
-) -> list: # An array of row numbers, or a range, for each set; the second is empty if there is no validation
+) -> list: # An array of row numbers, `Ranges` or a range, for each set; the second is empty if there is no validation
     "`splits` as row numbers, or an error that says what is wrong with them"
     sets = [_as_rows(o, n, f'splits[{i}]: row') for i,o in enumerate(_as_sets(splits))]
     for i,rows in enumerate(sets):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from ..store import address, mapped_root
 from ..io.cells import pieces_of
+from ..io.readahead import close_together
 from ..io.reads import FileReads
 from ..io.residency import MOSTLY
 from ..io.sweep import range_in_order
@@ -24,10 +25,17 @@ class StretchReads(FileReads):
         super().__init__(reader, root, reader.bytes.state, share_in_memory, only_copies)
         if not reader.bytes.mapped: self.way = 'memory'
 
-    def announce(self, rows):
+    def hint(self, rows):
         "Hint what `rows` need and is not in memory; the ticket says which are"
         r = self.reader
         if r.bytes.ahead: return self._of_rows(r.bytes.ahead.stretches(r.pieces(rows), r.piece_bytes), rows)
+
+    def hint_block(self, rows):
+        r = self.reader
+        if not (r.bytes.ahead and len(rows)): return
+        first,sizes = close_together(r.offsets(rows), r.piece_bytes) # of the first variable: the others lie alike
+        n = len(r.piece_offsets)
+        r.bytes.ahead.block((first[:,None]+r.piece_offsets).reshape(-1), np.repeat(sizes, n))
 
     def known(self, rows):
         r = self.reader
@@ -74,6 +82,13 @@ class StretchReader:
     def offsets(self, rows):
         "Where the places of `rows` are, in bytes from the first value of the series"
         return self.places(rows)*self.step_bytes
+
+    def bytes_apart(self) -> int: # At most `row_bytes`
+        "How far it is from a row to the next: less than a row has where windows overlap"
+        if self.n_rows<2: return self.row_bytes
+        rows = np.linspace(0, self.n_rows-2, 17).astype('i8')
+        gap = int(np.median(self.offsets(rows+1)-self.offsets(rows)))
+        return min(gap, self.row_bytes) if gap>0 else self.row_bytes
 
     def pieces(self, rows):
         "Where the pieces of `rows` are, in bytes from the first value of the series"

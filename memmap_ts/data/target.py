@@ -11,6 +11,7 @@ import numpy as np
 from fastcore.foundation import L
 from ..npy.dtypes import check_meaning, list_as_array
 from ..io.rows import gather
+from .contract import is_ragged
 from .source import Source, as_source
 
 # %% ../../nbs/245_data.target.ipynb #8ee96c55
@@ -42,12 +43,13 @@ def _has_floats(o): return any(isinstance(v, (float,np.floating)) for v in o)
 
 def labels_as_array(
     values:list, # Labels or numbers, or arrays of them
-) -> np.ndarray: # Of objects, if NumPy would write some of them out as text
+) -> np.ndarray: # Of objects, if NumPy would make text, or floats, of some
     "A list of labels as an array that has the same labels"
     res = list_as_array(values)
-    if res.ndim==1 and res.dtype.kind in 'US' and not all(isinstance(o, (str,bytes)) for o in values):
-        res = np.array(values, object)
-    return res
+    if res.ndim!=1: return res
+    has_others = res.dtype.kind in 'US' and not all(isinstance(o, (str,bytes)) for o in values)
+    has_large = res.dtype.kind=='f' and all(isinstance(o, (int,np.integer)) for o in values) # of no one integer type
+    return np.array(values, object) if has_others or has_large else res
 
 # %% ../../nbs/245_data.target.ipynb #6850a35d
 def as_targets(
@@ -72,6 +74,7 @@ def _taken(y, rows):
     "What `y` has in `rows`"
     if isinstance(y, np.ndarray): return gather(y, rows)
     if not is_array(y): return [y[i] for i in rows]
+    if is_ragged(y): return np.concatenate([y.row(int(i)) for i in rows], axis=-1)
     return y.reader().read(np.asarray(rows), np.empty((len(rows), *y.shape[1:]), y.dtype))
 
 # %% ../../nbs/245_data.target.ipynb #650b60ac
@@ -93,7 +96,9 @@ def _not_finite(y, rows, values, bad):
     i = bad.argmax()
     what = values[i] if values[0].size<9 else 'not finite'
     remedy = ', or fill the series first'
-    if isinstance(y, np.ndarray): remedy = ': np.flatnonzero(np.isfinite(y)) are the good ones'
+    if isinstance(y, np.ndarray):
+        as_float = 'y' if y.dtype.itemsize<=4 else "y.astype('float32')" # what is finite may be too large for it
+        remedy = f': np.flatnonzero(np.isfinite({as_float})) are the good ones'
     return (f"y is {what} in row {rows[i]} (and {bad.sum()-1} more of the {len(values):,} rows looked at are not "
             f"finite): such a loss would spoil the model. Leave those rows out of `splits`{remedy}")
 
@@ -106,5 +111,7 @@ def check_finite(
     if not is_array(y) or y.dtype.kind!='f' or y.dtype.itemsize*prod(y.shape)>_most_bytes: return
     for split in splits:
         for rows,values in row_chunks(y, split):
-            bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
+            with np.errstate(over='ignore'): is_finite = np.isfinite(values.astype('f4')) # as the loss gets them
+            bad = ~is_finite.reshape(len(values), -1).all(1)
+            if len(bad)>len(rows): bad = np.logical_or.reduceat(bad, np.cumsum(y.lengths[rows])-y.lengths[rows])
             if bad.any(): raise ValueError(_not_finite(y, rows, values, bad))

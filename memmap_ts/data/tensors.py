@@ -90,7 +90,8 @@ class RowsToTSTensor(BatchTransform, Transform):
 
     def _tensor(self, a, dtype):
         "`a` as a tensor of our type (`TSTensor(…)` would make float64 float32)"
-        return torch.from_numpy(a.astype(dtype, copy=False)).as_subclass(self.typ)
+        # fastai's method of that name would look for what a tensor knows besides its values: this one is new
+        return torch.as_subclass(torch.from_numpy(a.astype(dtype, copy=False)), self.typ)
 
 # %% ../../nbs/240_data.tensors.ipynb #c71ada04
 class SeriesTuple(fastuple):

@@ -25,7 +25,7 @@ def say(
     "Write into the note of this process about file `fn`"
     key = os.getpid(),fn
     if key not in _notes:
-        if not any(pid==key[0] for pid,_ in _notes): util.Finalize(None, _end_notes, exitpriority=0)
+        if not any(pid==key[0] for pid,_ in _notes): util.Finalize(None, _end_notes, [_notes], exitpriority=0)
         _notes[key] = _locked_note(f"{fn}.rank{os.environ['RANK']}-{secrets.token_hex(4)}")
     f = _notes[key]
     f.seek(0)
@@ -53,9 +53,9 @@ def drop(
     f = _notes.pop((os.getpid(),fn), None)
     if f is not None: remove_locked(f)
 
-def _end_notes():
+def _end_notes(notes):
     "Remove all notes of this process"
-    for pid,fn in list(_notes):
+    for pid,fn in list(notes):
         if pid==os.getpid(): drop(fn)
 
 # %% ../../nbs/046_disk.presence.ipynb #f9c47f84

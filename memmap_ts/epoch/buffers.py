@@ -25,19 +25,20 @@ class Buffers:
         shape:tuple, # Shape of the array
         dtype:np.dtype, # Its dtype
         pinned=False, # In memory that CUDA copies from by itself?
+        any_length=False, # Has each batch another size? Then there are few sizes of memory, powers of two
     ) -> np.ndarray: # The values are arbitrary
         "An array for a batch"
         n_bytes = prod(shape)*dtype.itemsize
         if n_bytes<_smallest or dtype.hasobject: return np.empty(shape, dtype)
-        key = n_bytes,pinned
+        key = 1<<(n_bytes-1).bit_length() if any_length else n_bytes,pinned
         free = self.free.get(key)
         if free is None: free = self.free[key] = collections.deque(maxlen=self.keep)
         try: memory = free.pop()
         except IndexError: memory = _new_memory(*key)
-        res = np.frombuffer(memory, dtype)
+        res = np.ndarray(shape, dtype, memory)
         held = weakref.ref(res, self._take_back)
         self._lent[id(held)] = held,memory,free
-        return res.reshape(shape)
+        return res
 
     def _take_back(self, held):
         "The array is gone: its memory is free again"

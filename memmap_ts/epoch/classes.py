@@ -14,6 +14,8 @@ from .element import read_element
 from ..data.source import as_array
 from ..data.kinds import OneClass, kind_of_tfm
 from ..data.labels import label_counts
+from ..data.lengths import real_steps
+from ..data.words import name_ticks
 from ..data.target import is_label_set, row_chunks
 
 # %% ../../nbs/340_epoch.classes.ipynb #e31bb17e
@@ -22,7 +24,10 @@ def target_chunks(
     size:int=2**25, # Bytes at a time
 ):
     "The targets of all samples of `dl`, as tensors"
-    def read(start, stop): return read_element(dl.dataset.tls[-1], np.arange(start, stop)).as_subclass(torch.Tensor)
+    def read(start, stop):
+        y = read_element(dl.dataset.tls[-1], np.arange(start, stop))
+        note = real_steps(y)
+        return (y if note is None else y[note.mask(y)]).as_subclass(torch.Tensor)
     n = max(1, size//(8*prod(read(0, 1).shape)))
     for i in range(0, dl.n, n): yield read(i, min(i+n, dl.n))
 
@@ -43,7 +48,9 @@ def class_counts(
 def _bars(dl, ax, color):
     "The share of each class"
     counts,n,_ = class_counts(dl)
-    ax.bar([str(o) for o in dl.vocab], counts/n, color=color, edgecolor='black')
+    names = [str(o) for o in dl.vocab]
+    ax.bar(range(len(names)), (counts/n).numpy(), color=color, edgecolor='black', lw=1 if len(names)<=40 else 0)
+    name_ticks(ax, 'x', names)
 
 def _histogram(dl, ax):
     "The shares of numbers in up to 100 bins"
@@ -74,15 +81,15 @@ class ClassesMixin:
         return shares/shares.sum()
 
     def show_dist(self,
-        figsize=(8,6), # Of the plot, in inches
-        color=('m','orange','darkblue','lightgray'), # Of the bars of classes, in turn
+        figsize:tuple=(8,6), # Of the plot, in inches
+        color:tuple|list|str=('m','orange','darkblue','lightgray'), # Of the bars of classes, in turn
         **kwargs # Other arguments of `plt.figure`
     ):
         "Plot the distribution of all targets of the loader: share of each class, or a histogram"
         from matplotlib import pyplot as plt
         from matplotlib.ticker import PercentFormatter
         if len(self.dataset.tls)==1: raise ValueError("these samples have no targets to show")
-        ax = plt.figure(figsize=figsize, **kwargs).gca()
+        ax = plt.figure(figsize=figsize, **{'layout':'constrained', **kwargs}).gca()
         ax.set_axisbelow(True)
         ax.grid(color='gainsboro', linewidth=.1)
         ax.set_title('Target distribution', fontweight='bold')

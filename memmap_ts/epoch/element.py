@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from fastcore.basics import first
 from fastcore.foundation import L
-from fastai.data.load import fa_collate
 from fastai.data.transforms import ItemGetter
-from fasttransform.cast import retain_types
 from fasttransform.transform import compose_tfms
 from ..items import Items, plain_label
+from .padding import padded_part, stack_rows
 
 # %% ../../nbs/325_epoch.element.ipynb #626b0bd8
 def _origin(items, fs):
@@ -48,10 +47,14 @@ class ElementPlan:
         fs, # Transforms of the pipeline, or of this part of the element
     ):
         self.items,self.number,fs = _origin(items, [f for f in fs if f.name!='noop'])
-        self.tfms,self.dtype,self.row_shape = tfms,None,None
+        self.tfms,self.dtype,self.row_shape,self.padding = tfms,None,None,None
         array = None if self.number is None else self.items.arrays[self.number]
+        padded = None if self.number is None else padded_part(self.items, self.number, fs, tfms.split_idx)
+        if padded: (self.items,self.padding,fs),self.number = padded,0
+        if padded: self.row_shape = *array.shape[1:-1],None # all variables, steps of any number
         if isinstance(array, np.ndarray): self.row_shape = array.shape[1:]
-        if self.row_shape and fs and _says(fs[0], 'view') and fs[0].small:
+        self.beside = bool(fs) and _says(fs[0], 'always') # is it read beside the inputs, and no part of them?
+        if self.beside or (self.row_shape and not padded and fs and _says(fs[0], 'view') and fs[0].small):
             self.items,rest = _view(self.items, self.number, fs[0])
             self.number,fs,array = 0,[*filter(None, [rest]),*fs[1:]],self.items.arrays[0]
         self.fs,self.steps = fs,[(f,_for_batch(f)) for f in fs]
@@ -66,16 +69,17 @@ class ElementPlan:
         "Numbers of the arrays that are read"
         return range(len(self.items.arrays)) if self.number is None else [self.number]
 
-    def encode(self, arrays):
-        "Rows of `arrays` as far as the transforms take all of them at once, and the transforms that are left"
+    def encode(self, arrays, numbers=(None,)):
+        "Rows `numbers` of `arrays` as far as transforms take all of them at once, and the transforms that are left"
         if self.number is None: return list(zip(*arrays)),self.fs
         rows,split_idx = arrays[0],self.tfms.split_idx
         for i,(f,encoder) in enumerate(self.steps):
             if f.split_idx is not None and f.split_idx!=split_idx: continue
             res = None if encoder is None or isinstance(rows, list) else encoder(rows)
-            if res is None: return rows,self.fs[i:]
+            if res is None: return self.padding.apart(rows, numbers[0]) if self.padding else rows,self.fs[i:]
             rows = res
-        return _as_tensor(rows) if isinstance(rows, np.ndarray) else rows,None
+        if isinstance(rows, np.ndarray): rows = _as_tensor(rows)
+        return self.padding.noted(rows, self.padding.note(numbers[0])) if self.padding else rows,None
 
     def finish(self, rows, fs):
         "The transforms `fs` of one row after the other"
@@ -83,20 +87,13 @@ class ElementPlan:
 
     def stack(self, rows):
         "A batch of rows that are a list"
-        try: return retain_types(fa_collate(rows), rows[0])
-        except RuntimeError as e: raise ValueError(_odd_shapes(rows)) from e
+        return stack_rows(rows, self.padding)
 
 # %% ../../nbs/325_epoch.element.ipynb #79ff1248
 def _as_tensor(rows):
     "An array of numbers as a tensor, of other values as a list"
     if rows.dtype.kind not in 'biufc': return list(map(plain_label, rows))
     return torch.from_numpy(rows.astype(rows.dtype.newbyteorder('='), copy=False))
-
-def _odd_shapes(rows):
-    "What to say of rows that do not fit into one batch"
-    shapes = ', '.join(map(str, dict.fromkeys(tuple(getattr(o, 'shape', ())) for o in rows)))
-    return (f"rows of different shape can't be stacked into a batch ({shapes}): make them equal with a transform "
-            "in `item_tfms`, or collate them yourself in `before_batch`")
 
 # %% ../../nbs/325_epoch.element.ipynb #e9774ac4
 class TuplePlan:
@@ -110,9 +107,9 @@ class TuplePlan:
         self.parts,self.typ = [ElementPlan(items, tfms, [ItemGetter(k),*fs]) for k,fs in parts],typ
         self.dtype = tuple(p.dtype for p in self.parts) if any(p.dtype for p in self.parts) else None
 
-    def encode(self, arrays):
+    def encode(self, arrays, numbers=None):
         "What each part makes of its rows; what is left is to make a tuple of them"
-        return [p.encode([a]) for p,a in zip(self.parts, arrays)],True
+        return [p.encode([a], [n]) for p,a,n in zip(self.parts, arrays, numbers or arrays)],True
 
     def finish(self, parts, fs):
         "The parts as a tuple of batches"
@@ -131,8 +128,8 @@ def read_element(
 ):
     "The batch of one element, read here and now"
     plan = element_plan(tl)
-    arrays = [p.items.reader(n).read(p.items.row_numbers(positions)) for p in plan.parts for n in p.numbers]
-    return finished(plan, *plan.encode(arrays))
+    readers = [(p.items.row_numbers(positions),p.items.reader(n)) for p in plan.parts for n in p.numbers]
+    return finished(plan, *plan.encode([reader.read(rows) for rows,reader in readers], [rows for rows,_ in readers]))
 
 # %% ../../nbs/325_epoch.element.ipynb #23f12aab
 def element_plan(
@@ -158,6 +155,7 @@ class SamplePlan:
         self.dtypes = tuple(e.dtype for e in elements) if any(e.dtype for e in elements) else None
         self.items = list({id(p.items):p.items for p in self.parts}.values())
         self.arrays = [(which,n) for p in self.parts for which in [self._which(p.items)] for n in p.numbers]
+        self.paddings = [p.padding for p in self.parts for _ in p.numbers] # of each array
         self.elements,n = [],0
         for e in elements: # each with its part of the arrays
             n_arrays = sum(len(p.numbers) for p in e.parts)
@@ -174,16 +172,23 @@ class SamplePlan:
         for o in self.items: res.append(o.row_numbers(positions)) # a comprehension is a call more, up to Python 3.11
         return res
 
-    def encode(self, arrays):
-        "What `ElementPlan.encode` gives for each element"
+    def encode(self, arrays, rows):
+        "What `ElementPlan.encode` gives for each element; `rows` as `row_numbers` gives them"
         res = []
-        for e,at in self.elements: res.append(e.encode(arrays[at]))
+        if not any(self.paddings): # nobody asks which rows they are
+            for e,at in self.elements: res.append(e.encode(arrays[at]))
+            return res
+        for e,at in self.elements: res.append(e.encode(arrays[at], [rows[which] for which,_ in self.arrays[at]]))
         return res
 
-    def read(self, positions):
-        "The same of the samples at `positions`, which are read here and now"
-        rows = self.row_numbers(positions)
-        return self.encode([self.items[which].reader(n).read(rows[which]) for which,n in self.arrays])
+    def read(self, positions, longest=False):
+        "The same of the samples at `positions`, read here and now; as long as the longest of all if that is asked for"
+        rows,arrays = self.row_numbers(positions),[]
+        for (which,n),padding in zip(self.arrays, self.paddings):
+            out = None
+            if padding: out = np.empty((len(positions),*padding.shape(rows[which], longest)), padding.padded.dtype)
+            arrays.append(self.items[which].reader(n).read(rows[which], out))
+        return self.encode(arrays, rows)
 
     def check_unchanged(self):
         "`OSError` if somebody wrote to a file of the arrays since it was opened"

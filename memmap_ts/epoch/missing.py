@@ -10,14 +10,17 @@ import warnings
 from time import perf_counter
 import numpy as np
 import torch
+from ..data.lengths import real_steps
 from .device import flat_elements
 
 # %% ../../nbs/375_epoch.missing.ipynb #33f7b4f5
 def _shares(x):
-    "Share of NaNs in each variable of the array `x`, None if there are none"
-    if x.ndim<2 or not np.isnan(np.add.reduce(x, axis=None)): return None # as fast as memory
-    is_nan = np.isnan(x) # the sum may be that of infinities
-    return is_nan.mean(tuple(i for i in range(x.ndim) if i!=1)) if is_nan.any() else None
+    "Shares of NaNs and of infinite values in each variable of the array `x`, None if all are finite"
+    dtype = 'f4' if x.dtype.char=='e' else None # a sum of float16 is soon infinite
+    if x.ndim<2 or np.isfinite(np.add.reduce(x, axis=None, dtype=dtype)): return None # as fast as memory
+    axes = tuple(i for i in range(x.ndim) if i!=1)
+    res = [is_bad(x).mean(axes) for is_bad in (np.isnan, np.isinf)]
+    return res if any(o.any() for o in res) else None # the sum may be too large
 
 def _as_array(x):
     "A batch on the CPU as an array: PyTorch's own sums use threads, which hang in a forked process"
@@ -25,20 +28,50 @@ def _as_array(x):
 
 def _percent(share): return f"{100*share:.3g}%"
 
-def _with_gaps(shares, where):
-    "What to say of variables with these `shares` of NaNs"
+def _which(shares, where, what):
+    "Where there is how much of `what`"
     some = np.flatnonzero(shares)
     each = ', '.join(f'{i} ({_percent(shares[i])})' for i in some[:5].tolist())
     more = f' and {len(some)-5} more' if len(some)>5 else ''
-    return (f"{_percent(np.mean(shares))} of the values of X {where} are NaN, in variable {each}{more}. A model makes "
-            "NaN of them, and the loss becomes nan: fill them, e.g. by batch_tfms=[TSStandardize(), TSNan2Value()], or "
-            "leave those variables or rows out (`describe` and `memmap_stats` count them)")
+    return f"{_percent(np.mean(shares))} of the values of X {where} are {what}, in variable {each}{more}. "
+
+def _with_infinite(shares, where):
+    "What to say of variables with these `shares` of infinite values"
+    return (_which(shares, where, 'infinite')+"A model, or what scales samples before it, makes NaN of them, and the "
+            "loss becomes nan. missing= does not take them: clip them by a transform that comes first, e.g. "
+            "batch_tfms=[TSClip(-1e6, 1e6), TSStandardize(by_sample=True)], or replace them in the file, or leave "
+            "those rows out")
+
+_may_be_infinite = (". Infinite values are NaN too once their sample is scaled by itself: those are to be clipped "
+                    "before. TSNormalize(by_sample=True) makes NaN of what never changes in a sample")
+
+def _made_here(shares, what):
+    "What to say if transforms have made `what` of values that were finite"
+    return (_which(shares, 'in a batch, after its transforms,', what)+"Before them all values were finite. Does one of "
+            "them divide by zero? TSNormalize(by_sample=True) does where nothing changes in a sample: there "
+            "TSStandardize(by_sample=True) stays finite, and TSNormalize(by_var=True) takes its limits from all "
+            "training rows; or leave those variables out, with sel_vars. A model makes NaN of them, and the loss nan")
+
+def _with_gaps(shares, where):
+    "What to say of variables with these `shares` of NaNs"
+    return (_which(shares, where, 'NaN')+"A model makes "
+            "NaN of them, and the loss becomes nan: pass missing='mask' (or 'zero', 'mean', 'ffill') to `from_memmap`, "
+            "or fill them by a transform, e.g. batch_tfms=[TSStandardize(), TSNan2Value()], or leave those variables "
+            "or rows out (`describe` and `memmap_stats` count them)")
 
 # %% ../../nbs/375_epoch.missing.ipynb #03dbc726
 _first_batches,_share_of_time = 64,.03 # are looked at; of an epoch, that looking at more of them may take
 
+def _found(x):
+    "Shares of NaNs and infinite values among those of `x` that are no padding, None if all are finite"
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point(): return None
+    with np.errstate(over='ignore', invalid='ignore'):
+        res = _shares(_as_array(x.as_subclass(torch.Tensor)))
+        if res is None or not (note := real_steps(x)): return res
+        return _shares(_as_array(note.filled(x, 0.).as_subclass(torch.Tensor)))
+
 class MissingValues:
-    "Tells once of NaNs that a model gets"
+    "Tells once of NaNs, or infinite values, that a model gets"
     done,shares = False,None
     n_batches,began,spent = 0,None,0 # so far; seconds of the clock; seconds that looking has taken
     def __init__(self,
@@ -54,26 +87,38 @@ class MissingValues:
 
     def tell(self):
         "Warn whoever called the caller, if there are NaNs among what was counted"
-        if self.shares is not None and self.shares.any(): self._warn(self.shares, 'in the training rows', 4)
+        if self.shares is not None and self.shares.any(): self._warn(_with_gaps(self.shares, 'in the training rows'), 4)
 
-    def _warn(self, shares, where, stacklevel):
-        self.told.append(_with_gaps(shares, where))
+    def _warn(self, text, stacklevel):
+        self.told.append(text)
         warnings.warn(self.told[-1], RuntimeWarning, stacklevel=stacklevel)
 
     def look(self,
         xs, # Inputs of a batch, after its transforms
+        before=(), # Before them, if they are at hand
     ):
         "Look at a batch of the first epoch, if that does not hold it up"
         self.done,start = bool(self.told),perf_counter()
         self.n_batches += 1
         self.began = self.began or start
         takes_long = self.n_batches>_first_batches and self.spent>_share_of_time*(start-self.began)
-        if not self.done and not takes_long: self._look(xs)
+        if not self.done and not takes_long: self._look(xs, before)
         self.spent += perf_counter()-start
 
-    def _look(self, xs):
+    def _look(self, xs, before):
         for x in flat_elements(xs):
-            if not isinstance(x, torch.Tensor) or not x.is_floating_point(): continue
-            if x.is_cuda and self.n_batches&(self.n_batches-1): continue # to ask a GPU is to wait for it: 1, 2, 4, …
-            shares = _shares(_as_array(x.as_subclass(torch.Tensor)))
-            if shares is not None: return self._warn(shares, 'in a batch', 4)
+            # to ask a GPU is to wait for it: 1, 2, 4, …
+            if isinstance(x, torch.Tensor) and x.is_cuda and self.n_batches&(self.n_batches-1): continue
+            found = _found(x)
+            if found is not None: return self._warn(_what_to_say(found, before), 4)
+
+def _what_to_say(found, before):
+    "What was found in a batch, and whether it was there `before` its transforms"
+    there = list(filter(None, map(_found, flat_elements(before))))
+    for nans,infinite in there:
+        also = '. '+_with_gaps(nans, 'there') if nans.any() else ''
+        if infinite.any(): return _with_infinite(infinite, 'in a batch')+also
+    nans,infinite = found
+    if before and not there: return _made_here(nans+infinite, 'NaN or infinite' if infinite.any() else 'NaN')
+    if not infinite.any(): return _with_gaps(nans, 'in a batch')+('' if before else _may_be_infinite)
+    return _with_infinite(infinite, 'in a batch, after its transforms,')

@@ -9,13 +9,18 @@ __all__ = ['Progress', 'EpochBatches']
 import itertools
 import numpy as np
 import torch
-from .order import (BLOCK_POSITIONS, EpochOrder, EpochSampler, InOrder, ListedOrder, Order, PartOfOrder,
+from .order import (BLOCK_POSITIONS, EpochOrder, InOrder, ListedOrder, Order, PartOfOrder, is_repeatable,
                                    sampled_order)
+from .blocks import BlockOrder, block_sizes
+from .mixes import BlocksAhead, bytes_apart
+from .permutation import epoch_key
 from ..io.rows import as_idxs
 
 # %% ../../nbs/315_epoch.positions.ipynb #7b0d6fce
 _not_begun = ("this loader can't be one of those that tsai's `get_mixed_dls` joins. Put the table beside the series: "
               "TSDataLoaders.from_memmap((X, features), y), `features` being an array of (samples, columns)")
+
+_own_shuffle = "shuffle='blocks' is an order, and shuffle_fn gives another one: leave one of them out"
 
 class Progress:
     "How far an epoch has gone"
@@ -30,8 +35,9 @@ class EpochBatches:
     "The order of the samples of a `TfmdDL`, from its `seed`, `epoch`, `shuffle` and `sampler`, in batches of positions"
     epoch,first_sample = 0,0 # number of the coming epoch, and where in it to begin
     present = None # `Progress` of the epoch that was begun last, until it has ended
-    begun = None # the order of an epoch that has begun, until somebody asks for it
+    order_begun = None # the order of an epoch that has begun, until somebody asks for it
     n_looks = 0 # how often somebody looked at a batch
+    key = 0 # of the epoch that was begun last: what is cropped at random in it depends on it
     _seed = None
     @property
     def seed(self)->int:
@@ -45,16 +51,16 @@ class EpochBatches:
         "Begin the coming epoch: fastai's loops call this first"
         super().randomize()
         first = self.first_sample
-        self.present = Progress(self.epoch, first)
+        self.present,self.key = Progress(self.epoch, first),epoch_key(self.seed, self.epoch)
         self.fake_l.generator = self._own_generator(first) if first else None
         if self._is_ours('get_idxs'):
             order = self.order_of(self.epoch)
-            self.begun = PartOfOrder(order, first, self._n_used(len(order))) if first else order
+            self.order_begun = PartOfOrder(order, first, self._n_used(len(order))) if first else order
         self.epoch,self.first_sample = self.epoch+1,0
 
     def get_idxs(self):
         "The order of an epoch that has just begun (of one that is gone on with, what is left), else of the coming one"
-        order,self.begun = self.begun,None
+        order,self.order_begun = self.order_begun,None
         return self.order_of(self.epoch) if order is None else order
 
     def after_iter(self):
@@ -67,7 +73,7 @@ class EpochBatches:
         "Number of the epoch, and how many of its samples have been handed out"
         if self.present is None: return self.epoch,self.first_sample
         n_done = self.present.n_done
-        return (self.present.epoch+1,0) if n_done>=self._n_used(self.n_epoch) else (self.present.epoch,int(n_done))
+        return (self.present.epoch+1,0) if n_done>=self.n_given else (self.present.epoch,int(n_done))
 
     def batches_left(self):
         "Batches of the present epoch that have not been handed out"
@@ -75,9 +81,9 @@ class EpochBatches:
 
     def batch_size_now(self):
         "How many samples the batch has that was handed out last"
-        return min(self.bs, self._n_used(self.n_epoch)-(self.present.n_done-self.bs))
+        return min(self.bs, self.n_given-(self.present.n_done-self.bs))
 
-    def go_to(self, epoch, first_sample):
+    def go_to(self, epoch:int, first_sample:int):
         "Begin the next epoch as number `epoch`, with place `first_sample` of its order"
         self.epoch,self.first_sample,self.present = epoch,first_sample,None
 
@@ -86,7 +92,7 @@ class EpochBatches:
         "Can the order of an epoch be made again from its number?"
         if not self._is_ours('get_idxs'): return False
         if self.sampler is None: return not self.shuffle or self._is_ours('shuffle_fn')
-        return isinstance(self.sampler, (EpochSampler,np.ndarray,list,tuple,range)) or callable(self.sampler)
+        return is_repeatable(self.sampler)
 
     def order_of(self,
         epoch:int, # Its number
@@ -94,8 +100,28 @@ class EpochBatches:
         "The order of an epoch"
         if self.sampler is not None: return sampled_order(self.sampler, self.n, self.seed, epoch)
         if not self.shuffle: return InOrder(self.n)
+        if self.in_blocks: return self.block_order(epoch)
         if self._is_ours('shuffle_fn'): return EpochOrder(self.n, self.seed, epoch)
         return ListedOrder(as_idxs(self.shuffle_fn([*range(self.n)]), self.n, 'position', 'sample'), self.n)
+
+    @property
+    def in_blocks(self)->bool:
+        "Do epochs take blocks of samples in random order?"
+        if self.shuffle!='blocks' or self.sampler is not None: return False
+        if not self._is_ours('shuffle_fn'): raise ValueError(_own_shuffle)
+        return True
+
+    def block_order(self,
+        epoch:int, # Its number
+    ) -> BlockOrder:
+        "The order of an epoch of blocks; the arrays say how large they are"
+        return BlockOrder(self.n, self.seed, epoch, *block_sizes(bytes_apart(self.plan)))
+
+    def blocks_ahead(self) -> BlocksAhead|None:
+        "What asks for the blocks of the epoch that has begun, if it has some"
+        if self.present is None or not self._is_ours('get_idxs') or not self.in_blocks: return None
+        place,step = self.present.n_done+self.offs*self.bs,self.num_workers*self.bs
+        return BlocksAhead(self.block_order(self.present.epoch), place, step)
 
     def order_to_look_at(self) -> Order:
         "Another order each time, that belongs to no epoch"
@@ -103,7 +129,7 @@ class EpochBatches:
         self.n_looks += 1
         return self.order_of(-self.n_looks)
 
-    def shuffle_fn(self, idxs):
+    def shuffle_fn(self, idxs:object):
         "`idxs` in random order"
         return np.asarray(idxs)[EpochOrder(len(idxs), self.seed, self.epoch)[:]]
 
@@ -111,6 +137,11 @@ class EpochBatches:
     def n_epoch(self)->int:
         "Number of positions of an epoch"
         return self.n if self.sampler is None else len(self.sampler)
+
+    @property
+    def n_given(self)->int:
+        "Number of samples that an epoch gives: without those of an incomplete last batch, if that is dropped"
+        return self._n_used(self.n_epoch)
 
     def _own_generator(self, first):
         "What an epoch draws from that is gone on with: the random state of all knows its draw already."
@@ -120,13 +151,8 @@ class EpochBatches:
     def _n_used(self, n): return n//self.bs*self.bs if self.drop_last and n>=self.bs else n
     def __len__(self): return -(-self._n_used(self.n_epoch)//self.bs)
 
-    def in_batches(self, idxs):
-        "The part of this process of each of the `whole_batches`"
-        batches = self.whole_batches(idxs)
-        return batches if self.share is None else map(self.share.of, batches)
-
-    def whole_batches(self,
-        idxs, # `Order`, or array of positions, or iterator over them
+    def in_batches(self,
+        idxs:object, # `Order`, or array of positions, or iterator over them
     ):
         "Positions `idxs` in batches; `IndexError` if one is not of a sample"
         n_samples,order = len(self.dataset),idxs

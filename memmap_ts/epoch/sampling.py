@@ -6,15 +6,22 @@
 __all__ = ['RandomRows', 'WeightedOrder', 'WeightedRows']
 
 # %% ../../nbs/310_epoch.sampling.ipynb #746ad3b7
+import warnings
 import numpy as np
 from .order import EpochOrder, EpochSampler, Order
-from .permutation import epoch_key, random_bits
+from .permutation import epoch_key
+from ..work.bits import random_bits
 
 # %% ../../nbs/310_epoch.sampling.ipynb #4afe9144
 def _not_a_count(partial_n):
     "What to say of a `partial_n` that is no number"
     return (f"partial_n={partial_n!r}: one number, of training rows or their share (to validate on fewer rows, "
             "pass fewer of them in `splits`)")
+
+def _too_many(partial_n, n):
+    "What to say of a `partial_n` beyond the `n` rows there are"
+    return (f"partial_n={partial_n!r}: there are {n:,} rows, so an epoch has that many, as it has without partial_n. "
+            "Leave it out, or pass less; a share of the rows is a float, partial_n=.5")
 
 def _count(partial_n, n):
     "`partial_n` of `n` rows as a number of rows"
@@ -25,6 +32,7 @@ def _count(partial_n, n):
     if k!=int(k) or not 1<=k:
         raise ValueError(f"partial_n={partial_n!r} of {n:,} rows: a count of 1 or more, "
                          "or a share of up to 1.0 that gives at least one row")
+    if k>n: warnings.warn(_too_many(partial_n, n), RuntimeWarning, stacklevel=5) # where the loaders are made
     return min(int(k), n)
 
 # %% ../../nbs/310_epoch.sampling.ipynb #fdfe6006

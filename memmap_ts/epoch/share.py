@@ -7,6 +7,7 @@ __all__ = ['Share', 'DetachesHere', 'HasShare']
 
 # %% ../../nbs/312_epoch.share.ipynb #7a5a260d
 import warnings
+from collections.abc import Callable
 import numpy as np
 from fastai.torch_core import to_detach
 from ..work import ranks
@@ -59,7 +60,7 @@ _own_sampler = ("the order of this loader's epochs can be another one in each pr
 
 class DetachesHere:
     "What fastai and metrics ask for tensors without gradients, and which fetches nothing from other processes"
-    def to_detach(self, b, cpu=True, gather=True):
+    def to_detach(self, b:object, cpu:bool=True, gather:bool=True):
         "`b` without gradients, of this process alone"
         return to_detach(b, cpu, gather=False)
 
@@ -75,7 +76,7 @@ class HasShare(DetachesHere):
         return self.share is not None and self.share.n_ranks>1
 
     def in_first(self,
-        f, # Function without arguments; what it returns can be pickled
+        f:Callable, # Function without arguments; what it returns can be pickled
     ):
         "Run `f` once, in one of the processes that make the batches together; its result, or its error, in all"
         return ranks.in_first(f) if self.is_shared else f()
@@ -87,8 +88,8 @@ class HasShare(DetachesHere):
         return self.share.sizes(self.batch_size_now())
 
     def shard(self,
-        rank:int=None, # Number of the process, default as PyTorch's process group has it
-        n_ranks:int=None, # How many there are, default all of the group
+        rank:int|None=None, # Number of the process, default as PyTorch's process group has it
+        n_ranks:int|None=None, # How many there are, default all of the group
     ):
         "A loader like this one that makes the share of one process of each batch, for a training loop of your own"
         if rank is None: rank,n_ranks = ranks.rank(),ranks.n_ranks()

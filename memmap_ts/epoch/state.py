@@ -33,7 +33,7 @@ def _of_rows(items):
     rows = items.idxs
     if isinstance(rows, range): return str(rows)
     sums = 0
-    for i in range(0, len(rows), 2**20): sums = zlib.crc32(rows[i:i+2**20].astype('int64'), sums)
+    for i in range(0, len(rows), 2**20): sums = zlib.crc32(np.asarray(rows[i:i+2**20], 'int64'), sums)
     return f'{len(rows)} rows {sums:08x}'
 
 def fingerprint(
@@ -44,11 +44,14 @@ def fingerprint(
     return dict(arrays=arrays, rows=[_of_rows(o) for o in plan.items])
 
 # %% ../../nbs/320_epoch.state.ipynb #0424a387
+def _blocks_name(order): return f'blocks of {order.block_rows}, in {order.n_mixes} mixes'
+
 def order_name(
     dl, # Loader
 ) -> str: # Of its order, and of all that it depends on but seed and epoch
     "What the order of a loader's epochs is"
     if dl.sampler is None and not dl.shuffle: return 'in order'
+    if dl.in_blocks: return _blocks_name(dl.block_order(0))
     if dl.sampler is None: return 'shuffled' if dl.repeats else 'as a function of the user shuffles it'
     name = f'{type(dl.sampler).__name__} of {len(dl.sampler)}'
     if not dl.repeats: return name

@@ -6,6 +6,7 @@
 __all__ = ['BatchPipeline', 'transforms_in', 'leaves_alone', 'first_sample', 'Collate']
 
 # %% ../../nbs/330_epoch.transforms.ipynb #e370cba6
+from functools import lru_cache
 from typing import Any
 import torch
 from plum import Function, Signature
@@ -15,7 +16,9 @@ from fastai.data.load import SkipItemException
 from fastai.data.transforms import ToTensor
 from fasttransform import Transform
 from fasttransform.cast import retain_type
+from ..data.lengths import real_steps
 from .device import cast_to, flat_elements
+from .padding import leveled, with_notes
 
 # %% ../../nbs/330_epoch.transforms.ipynb #72e5c439
 _as_usual = '__call__','_call','_do_call'
@@ -28,7 +31,12 @@ def _ignores(f, typ):
     "Is it certain that transform `f` has no method for elements of type `typ`?"
     function = getattr(type(f), 'encodes', None)
     if 'encodes' in vars(f) or not isinstance(function, Function) or function.owner: return False
-    signatures,asked = [m.signature for m in function.methods],Signature(type(f), typ)
+    return _has_none_for(function, len(function.methods), type(f), typ)
+
+@lru_cache(256) # it takes hundreds of calls to find out, and each epoch asks
+def _has_none_for(function, n_methods, *types):
+    "Is it certain that `function`, with so many methods by now, has none for arguments of these `types`?"
+    signatures,asked = [m.signature for m in function.methods],Signature(*types)
     return all(s.is_faithful and not asked<=s for s in signatures)
 
 # %% ../../nbs/330_epoch.transforms.ipynb #7b9ca1d9
@@ -72,7 +80,7 @@ def transforms_in(f):
 def leaves_alone(f, sample):
     "Does transform `f` leave the elements of `sample` alone? (`ToTensor` does what it is told for each type.)"
     if getattr(f, 'name', None)=='noop': return True
-    return type(f) is ToTensor and all(f(o) is o for o in flat_elements(sample))
+    return type(f) is ToTensor and all(_ignores(f, type(o)) or f(o) is o for o in flat_elements(sample))
 
 def first_sample(x):
     "The first sample of an element of a batch"
@@ -81,7 +89,11 @@ def first_sample(x):
     return x[0].clone() if isinstance(x, torch.Tensor) else x[0]
 
 # %% ../../nbs/330_epoch.transforms.ipynb #47508147
-def _by_sample(x): return [type(x)(o) for o in zip(*x)] if isinstance(x, tuple) else x
+def _by_sample(x):
+    "Element `x` of a batch as a list of those of its samples, without padding"
+    if isinstance(x, tuple): return [type(x)(o) for o in zip(*map(_by_sample, x))]
+    note = real_steps(x)
+    return x if note is None else [note.cut(o, k) for k,o in enumerate(x)]
 
 # %% ../../nbs/330_epoch.transforms.ipynb #6e0bddc0
 class Collate:
@@ -131,4 +143,5 @@ class Collate:
         for s in zip(*map(_by_sample, xs)):
             try: samples.append(self.dl.after_item(s))
             except SkipItemException: pass
-        return self.dl.retain(self.dl.create_batch(self.dl.before_batch(samples)), samples)
+        samples,notes = leveled(self.dl.before_batch(samples), self.plan.elements)
+        return with_notes(self.dl.retain(self.dl.create_batch(samples), samples), notes)

@@ -69,18 +69,22 @@ class AddressRange:
 
     def copy(self,
         offsets:np.ndarray, # Of pieces in the range
-        n_bytes:int, # Of each piece
+        n_bytes:int|np.ndarray, # Of all pieces, or of each
         out:np.ndarray, # Contiguous, with room for all of them
     ) -> int: # How many came, from the first on
         "Copy pieces into `out` one after the other, up to the first that can't be read"
-        to,done,most = address(out),0,min(self.copies_at_once, self.most_bytes//n_bytes)
-        while most and done<len(offsets):
-            n = min(most, len(offsets)-done)
+        sizes = np.broadcast_to(n_bytes, len(offsets))
+        ends,to,done,before = np.cumsum(sizes),address(out),0,0
+        while done<len(offsets):
+            n = min(self.copies_at_once, int(np.searchsorted(ends, before+self.most_bytes, 'right'))-done)
+            if not n: break # a piece too large for one call
             np.add(offsets[done:done+n], self.first, out=self.places[:n,0])
-            self.places[:n,1] = n_bytes
-            came = self._copy_places(n, to+done*n_bytes, n*n_bytes)
-            done += max(came, 0)//n_bytes
-            if came<n*n_bytes: break
+            self.places[:n,1] = sizes[done:done+n]
+            end = int(ends[done+n-1])
+            came = self._copy_places(n, to+before, end-before)
+            done = int(np.searchsorted(ends, before+max(came, 0), 'right'))
+            if before+came<end: break
+            before = end
         return done
 
     def _map(self, offset, n_bytes, protection, flags, fd):

@@ -13,7 +13,7 @@ import numpy as np
 from ..disk.mapped import file_id, known_file, remember_file
 from ..store import address
 from .addresses import AddressRange
-from .aio import AsyncReads, CALLS, LIBC, start_all
+from .aio import AsyncReads, CALLS, LIBC, direct_block, start_all
 from .portable import Portable
 try: import fcntl
 except ImportError: fcntl = None # Windows
@@ -41,7 +41,7 @@ def container_room() -> list: # Bytes that each control group leaves
     return res
 
 # %% ../../nbs/115_io.linux.ipynb #ccdbfa85
-HUGE_PAGE = 2**21 # bytes
+HUGE_PAGE,_WIPE_ON_FORK = 2**21,18 # bytes; advice since Linux 4.14, which the module mmap does not name
 
 def huge_memory(
     n_bytes:int, # Room that is needed
@@ -50,8 +50,8 @@ def huge_memory(
     extra = 0
     if n_bytes>HUGE_PAGE//2: n_bytes,extra = -(-n_bytes//HUGE_PAGE)*HUGE_PAGE,HUGE_PAGE
     memory = mmap.mmap(-1, n_bytes+extra, flags=mmap.MAP_PRIVATE|mmap.MAP_ANONYMOUS)
-    for name in ('MADV_DONTFORK','MADV_HUGEPAGE'): # a direct read and a fork at the same time must not share memory
-        with suppress(OSError, AttributeError): memory.madvise(getattr(mmap, name))
+    for advice in (_WIPE_ON_FORK,getattr(mmap, 'MADV_HUGEPAGE', 14)):
+        with suppress(OSError): memory.madvise(advice)
     a = np.frombuffer(memory, 'u1')
     first = -int(address(a))%HUGE_PAGE if extra else 0
     return a[first:first+n_bytes]
@@ -91,6 +91,13 @@ def _is_at(name, stat):
     "Is the file of that `stat` at path `name`? Other devices have the same inodes, and memory without a file has them."
     try: return os.path.samestat(os.stat(name), stat)
     except OSError: return False
+
+def _largest_read(device):
+    "Bytes that a block device reads in one piece at most; 0 where that is not known."
+    for queue in ('queue','../queue'): # of a disk, of a part of one
+        name = f'/sys/dev/block/{os.major(device)}:{os.minor(device)}/{queue}/max_sectors_kb'
+        with suppress(OSError, ValueError): return int(Path(name).read_text())*1024
+    return 0
 
 class Linux(Portable):
     "Linux: hints, residency, asynchronous and direct reads"
@@ -133,6 +140,9 @@ class Linux(Portable):
         pages = np.empty(-(-n_bytes//mmap.PAGESIZE), 'u1')
         args = ctypes.c_void_p(address_),ctypes.c_size_t(n_bytes),ctypes.c_void_p(address(pages))
         return None if LIBC.mincore(*args) else pages&1
+    def each_in_memory(self, addresses):
+        byte = (ctypes.c_ubyte*1)()
+        return [None if LIBC.mincore(ctypes.c_void_p(o), ctypes.c_size_t(1), byte) else byte[0]&1 for o in addresses]
     def address_range(self, n_bytes):
         with suppress(OSError, ValueError, OverflowError): return AddressRange(n_bytes)
     def evict(self, path):
@@ -172,6 +182,7 @@ class Linux(Portable):
         try: kb = int(Path(name).read_text())
         except (OSError, ValueError): kb = 0
         return max(kb, 128)*1024
+    def hint_bytes(self, fd): return max(self.read_ahead_bytes(fd), _largest_read(os.fstat(fd).st_dev))
 
     # reads
     def read_at(self, fd, buffer, offset): return os.preadv(fd, [buffer], offset)
@@ -184,4 +195,5 @@ class Linux(Portable):
     def open_direct(self, fd):
         if not CALLS: return None
         with suppress(OSError, AttributeError): return os.open(f'/proc/self/fd/{fd}', os.O_RDONLY|os.O_DIRECT)
+    def direct_block(self, fd): return direct_block(fd) or super().direct_block(fd)
     def direct_memory(self, n_bytes): return huge_memory(n_bytes)

@@ -21,11 +21,14 @@ class FilesReads(Reads):
         self.touched = np.zeros(len(reader.pool.table), bool) # which files were read
         self.way = 'mapped' if only_copies else 'cached'
 
-    def announce(self, rows):
+    def hint(self, rows):
         "Hint the pages of `rows` that are not in memory; the ticket says where they are"
         numbers,places = ticket = self.reader.place(rows)
         if not (self.only_copies and self.reader.nobody_tells): self.reader.hint(numbers, places)
         return ticket
+
+    def hint_block(self, rows):
+        for pieces in self.reader.pieces(*self.reader.place(rows)): self.reader.pool.hint_block(*pieces)
 
     def close(self): self.reader.read_from |= self.touched
 
@@ -75,7 +78,7 @@ class FilesReader:
         "Look what is in memory, and read accordingly"
         n_rows,pool = self.n_rows if n_rows is None else n_rows,self.pool
         if sample is None: sample = np.random.default_rng().integers(0, self.n_rows, 256)
-        with pool.alone(): self._map_all(n_rows)
+        pool.map_all(n_rows)
         if pool.mapped is None: return FilesReads(self, 0.)
         sample = self._offsets(sample)
         if not len(sample): return FilesReads(self) # none of them is in a file
@@ -98,8 +101,20 @@ class FilesReader:
 
     def hint(self, numbers, places):
         "Ask the system for rows that will be read"
+        for pieces in self.pieces(numbers, places): self.pool.hint(*pieces)
+
+    def pieces(self, numbers, places):
+        "File and offset of each piece of some rows, and their bytes; rows of each dtype by themselves"
         for cells,which in self._by_kind(numbers):
-            self.pool.hint(*_pieces(cells, numbers[which], places[which]), cells.piece_bytes)
+            yield *_pieces(cells, numbers[which], places[which]),cells.piece_bytes
+
+    def bytes_apart(self) -> int: # At most `row_bytes`
+        "How far it is from a row to the next: less than a row has where windows overlap"
+        if self.n_rows<2: return self.row_bytes
+        rows = np.linspace(0, self.n_rows-2, 17).astype('i8')
+        (numbers,places),(next_numbers,next_places) = self.place(rows),self.place(rows+1)
+        gaps = (next_places-places)[(numbers==next_numbers) & (next_places>places)]
+        return min(int(np.median(gaps)), self.row_bytes) if len(gaps) else self.row_bytes
 
     def fill(self, rows, numbers, places, out):
         "Put `rows`, which are at `places` of the files `numbers`, into `out`"
@@ -133,11 +148,6 @@ class FilesReader:
         else:
             kinds = np.where(numbers<0, -1, self.kinds[numbers])
             for k in np.unique(kinds[kinds>=0]).tolist(): yield self.cells[k],np.flatnonzero(kinds==k)
-
-    def _map_all(self, n_rows):
-        "Map all files that have something, if the epoch wants most of them: then what is in memory is known."
-        some = np.flatnonzero(self.pool.table.n_bytes)
-        if n_rows>=len(some) and self.pool.mapped and len(some)<=self.pool.mapped.most: self.pool.need(some)
 
     def _offsets(self, rows):
         "Where rows are in the mappings, those that are in a file."

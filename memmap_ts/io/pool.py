@@ -8,10 +8,11 @@ __all__ = ['OpenFiles', 'FilesMapped', 'FilePool']
 # %% ../../nbs/174_io.pool.ipynb #4c3630dd
 import os, threading
 import numpy as np
-from .file import read_in_order
+from .file import in_pieces, read_in_order
 from .readahead import ReadAhead
 from .residency import PAGE, Residency
 from .table import FileTable
+from .turns import Pace
 
 # %% ../../nbs/174_io.pool.ipynb #d3a7aa5a
 try: import resource
@@ -32,13 +33,14 @@ class OpenFiles:
     def read(self,
         numbers:np.ndarray, # Of the file that each piece is in
         offsets:np.ndarray, # Of each piece in its file
-        n_bytes:int, # Of a piece
+        n_bytes:int|np.ndarray, # Of all pieces, or of each
         out:np.ndarray, # Bytes, with room for all pieces
     ):
         "Read pieces into `out` one after the other; `OSError` with the name of the file if one can't be read"
-        slots = memoryview(out.reshape(-1).view('u1'))
+        slots,ends = memoryview(out.reshape(-1).view('u1')),np.cumsum(np.broadcast_to(n_bytes, len(numbers)))
+        begins = np.append(0, ends[:-1])
         for i in np.argsort(numbers, kind='stable').tolist(): # each file is opened once at most
-            self._fill(int(numbers[i]), int(offsets[i]), slots[i*n_bytes:(i+1)*n_bytes])
+            self._fill(int(numbers[i]), int(offsets[i]), slots[begins[i]:ends[i]])
 
     def _fill(self, k, offset, left):
         "Fill `left` from `offset` of file `k`."
@@ -71,22 +73,21 @@ class OpenFiles:
 # %% ../../nbs/174_io.pool.ipynb #72dfc16a
 class FilesMapped:
     "Many files mapped side by side, as if they were one; knows bytes, not rows (not for two threads at once)"
-    lead_bytes,fd,takes_advice,most = 0,-1,True,2**14
+    lead_bytes,fd,takes_advice,most,all_ours,window_bytes,hint_bytes = 0,-1,True,2**14,True,2**17,2**17
     def __init__(self,
         table:FileTable, # Of all files
         addresses, # Range of addresses, with room for all of them
     ):
-        self.table,self.addresses,self.system = table,addresses,table.system
-        self.lengths = table.n_bytes
-        self.ends = np.cumsum(-(-self.lengths//PAGE)*PAGE)
+        self.table,self.addresses,self.system,self.pace = table,addresses,table.system,Pace()
+        self.lengths,self.ends = table.n_bytes,np.cumsum(-(-table.n_bytes//PAGE)*PAGE)
         self.begins = np.append(0, self.ends[:-1]) # of each file in the range
         self.mapping,self.address,self.n_bytes = addresses.memory,addresses.first,len(addresses.memory)
         self.used,self.clock = np.zeros(len(table), 'i8'),0 # when each was used last, 0: not mapped
         self.n_mapped,self.n_all = 0,int(np.count_nonzero(self.lengths))
-        self.window_bytes,self.all_ours = 2**17,True
         for k in np.flatnonzero(table.n_bytes)[:1]:
             with table.open(k) as f:
                 self.window_bytes = self.system.read_ahead_bytes(f.fileno())
+                self.hint_bytes = self.system.hint_bytes(f.fileno())
                 self.all_ours = self.system.mincore_is_reliable(table.paths[k], f.fileno())
 
     def need(self,
@@ -116,21 +117,19 @@ class FilesMapped:
         "Which file is at `offset` of the range, and where in it"
         k = int(np.searchsorted(self.ends, offset, 'right'))
         return k,int(offset-self.begins[k])
-
     # as a `MappedFile` has it
     def mincore_is_reliable(self): return self.all_ours
+    def is_mapped(self, offset): return self.used[self.at(offset)[0]]>0
     def ask_for_pages(self, offsets): return [self._ask(o) for o in offsets]
     def _ask(self, offset):
         "Is the page at `offset` in memory? None where the mapping tells"
         k,offset = self.at(offset)
         if self.used[k] and self.all_ours: return None
         with self.table.open(k) as f: return self.system.page_in_memory(f.fileno(), offset)
-    def will_need(self, offsets, sizes):
-        for offset,size in zip(offsets, sizes):
-            for i in range(0, size, self.window_bytes):
-                self.addresses.will_need(offset+i, min(self.window_bytes, size-i))
+    def will_need(self, offsets, sizes, at_once=None):
+        for piece in in_pieces(offsets, sizes, at_once or self.window_bytes): self.addresses.will_need(*piece)
     def in_order(self, first, n_bytes, at_once):
-        "Read from `first` on, through all files there; a step for each piece"
+        "Read from `first` on, through all files there; a step before each piece: how many bytes it has"
         while n_bytes>0:
             k,offset = self.at(first)
             n = min(int(self.ends[k])-first, n_bytes)
@@ -143,11 +142,10 @@ class FilePool:
     def __init__(self,
         table:FileTable, # Of all files
     ):
-        self.table,self.open_files = table,OpenFiles(table)
-        self.lock,self.pid = threading.RLock(),os.getpid()
+        self.table,self.open_files,self.lock,self.pid = table,OpenFiles(table),threading.RLock(),os.getpid()
         addresses = table.system.address_range(int((-(-table.n_bytes//PAGE)*PAGE).sum()))
         self.mapped = None if addresses is None else FilesMapped(table, addresses)
-        self.residency = None if addresses is None else Residency(self.mapped)
+        self.residency = None if addresses is None else Residency(self.mapped, self.mapped.is_mapped)
         self.ahead = self.residency and ReadAhead(self.residency)
 
     def alone(self):
@@ -162,33 +160,41 @@ class FilePool:
         if self.mapped is None: return False
         try: self.mapped.need(numbers)
         except OSError as e:
-            if e.errno is None: raise # of the table: a file is not what it was
-            if e.filename is not None: raise
+            if e.errno is None or e.filename is not None: raise # of the table: a file is not what it was
             self.mapped = self.residency = self.ahead = None # this file system maps no files, or there is no room
         return self.mapped is not None
+
+    def map_all(self, n_rows):
+        "Map all files that have something, if an epoch wants so many rows: then what is in memory is known"
+        some = np.flatnonzero(self.table.n_bytes)
+        with self.alone():
+            if n_rows>=len(some) and self.mapped and len(some)<=self.mapped.most: self.need(some)
 
     def hint(self,
         numbers:np.ndarray, # Of files
         offsets:np.ndarray, # Of a piece in each
-        n_bytes:int, # Of a piece
+        n_bytes:int|np.ndarray, # Of all pieces, or of each
     ):
         "Say that these pieces will be read soon"
         with self.alone():
-            if not self.need(numbers): return
-            self.residency.look()
-            if not (self.residency.bits_are_reliable and self.residency.complete):
-                self.ahead.stretches(self.mapped.begins[numbers]+offsets, n_bytes)
+            if self.need(numbers): self.ahead.stretches(self.mapped.begins[numbers]+offsets, n_bytes)
+
+    def hint_block(self, numbers, offsets, n_bytes):
+        "Say that these pieces, most of them neighbours, will be read later"
+        with self.alone():
+            if self.need(numbers): self.ahead.block(self.mapped.begins[numbers]+offsets, n_bytes)
 
     def read(self,
         numbers:np.ndarray, # Of files
         offsets:np.ndarray, # Of a piece in each
-        n_bytes:int, # Of a piece
+        n_bytes:int|np.ndarray, # Of all pieces, or of each
         out:np.ndarray, # Contiguous, with room for all of them
     ):
         "Read pieces into `out` one after the other"
         with self.alone():
-            done = 0
-            if self.need(numbers): done = self.mapped.addresses.copy(self.mapped.begins[numbers]+offsets, n_bytes, out)
+            mapped = self.mapped if self.need(numbers) else None
+            done = mapped.addresses.copy(mapped.begins[numbers]+offsets, n_bytes, out) if mapped else 0
             if done<len(numbers):
-                rest = out.reshape(-1).view('u1')[done*n_bytes:]
-                self.open_files.read(numbers[done:], offsets[done:], n_bytes, rest)
+                sizes = np.broadcast_to(n_bytes, len(numbers))
+                rest = out.reshape(-1).view('u1')[int(sizes[:done].sum()):]
+                self.open_files.read(numbers[done:], offsets[done:], sizes[done:], rest)

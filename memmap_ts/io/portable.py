@@ -44,6 +44,12 @@ class Portable:
         "Is the page of the file at `offset` in memory?"
     def pages_in_memory(self, address:int, n_bytes:int):
         "For each page of the mapping from `address`, the start of one: 1 if it is in memory"
+    def each_in_memory(self,
+        addresses:list, # Starts of pages
+    ) -> list: # 1, 0; None where nobody tells
+        "For each single page of a mapping: is it in memory?"
+        found = [self.pages_in_memory(o, 1) for o in addresses]
+        return [None if pages is None else int(pages[0]>0) for pages in found]
     def evict(self, path):
         "Drop a file from the page cache, as far as the system lets us"
 
@@ -62,6 +68,9 @@ class Portable:
     def read_ahead_bytes(self, fd:int) -> int:
         "Bytes that one hint brings at most"
         return 2**17
+    def hint_bytes(self, fd:int) -> int:
+        "Bytes that one hint for a long piece brings, and the device reads in one piece"
+        return self.read_ahead_bytes(fd)
     def advise_random(self, mapping:mmap.mmap, fd:int) -> bool:
         "Say that rows come in any order, so that none beside them is read; False if the system does not care"
         return False
@@ -83,5 +92,8 @@ class Portable:
         return self.start_reads(fd, offsets, addresses, sizes)
     def open_direct(self, fd:int) -> int|None:
         "The file of `fd` once more, to be read past the page cache"
+    def direct_block(self, fd:int) -> int:
+        "Direct reads of the file start and end at multiples of this, in bytes"
+        return 4096
     def direct_memory(self, n_bytes:int):
         "An array of bytes to read into past the page cache"

@@ -11,7 +11,7 @@ import numpy as np
 from ..store import mapped_root
 from .direct import DirectReads
 from .file import MappedFile
-from .hold import Hold
+from .hold import Hold, Holds
 from .identity import FileState
 from .readahead import ReadAhead
 from .reads import CachedReads, MappedReads, MemoryReads, Reads, is_one_read
@@ -42,14 +42,14 @@ class RowReader:
         self.array,self.n_rows,self.system = array.view(np.ndarray),len(array),system
         self.row_bytes = array.dtype.itemsize*prod(array.shape[1:])
         self.mapped = mapped_root(array) is not None
-        self.state = self.file = self.residency = self.ahead = self.copier = None
+        self.state = self.file = self.residency = self.ahead = self.holds = self.copier = None
         if array.dtype.hasobject or not array.size: return
         if self.mapped: self.state = FileState.of(self.array, system)
         if not (array.flags.c_contiguous and array.flags.aligned): return # through `gather`
         if self.state:
             self.file = MappedFile(self.array, self.state)
             self.residency = Residency(self.file)
-            self.ahead = ReadAhead(self.residency)
+            self.ahead,self.holds = ReadAhead(self.residency),Holds(self.state)
         self.copier = RowCopier(self.file.array if self.file else self.array, self.row_bytes)
 
     def where(self,
@@ -78,7 +78,7 @@ class RowReader:
         share = self.share_in_memory(sample, 256)
         if self.state: self.state.begin()
         in_memory = share>MOSTLY and self.may_copy()
-        fd = None if self.file is None or in_memory else self._open_direct(n_rows)
+        fd = None if self.file is None or in_memory else self.open_direct(n_rows*self.row_bytes)
         way = choose_way(self.mapped, self.file is not None, in_memory, fd is not None)
         if way is MemoryReads: return MemoryReads(self)
         if way is DirectReads: return DirectReads(self, fd, share)
@@ -94,9 +94,12 @@ class RowReader:
         "Copy `rows` here and now, outside an epoch"
         if out is None: out = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
         if not self.mapped: return MemoryReads(self).read(rows, out)
-        reads = (CachedReads if self.file else MappedReads)(self)
         at_once = self.file and out.nbytes<=self.file.window_bytes and is_one_read(rows) # no hint is quicker
-        return reads.read(rows, out, None if at_once else reads.announce(rows))
+        reads = MappedReads(self)
+        ticket = None if at_once else reads.announce(rows)
+        if self.file is None: return reads.read(rows, out, ticket)
+        if at_once or not np.all(ticket): return CachedReads(self).read(rows, out, ticket)
+        with self.holds.one() as reads.hold: return reads.read(rows, out, ticket)
 
     def check_unchanged(self):
         "`OSError` if somebody wrote to the file since it was opened"
@@ -106,9 +109,11 @@ class RowReader:
         "Is the mapping of the file safe, where its rows are in memory?"
         return self.file is None or (self.residency.knows and Hold(self.state).is_possible())
 
-    def _open_direct(self, n_rows):
-        "Open the file for direct reads, if it is only read, and the epoch wants much more than there is memory."
-        wanted = self.row_bytes*min(n_rows, self.n_rows)
+    def open_direct(self,
+        wanted_bytes:int, # By an epoch
+    ) -> int|None: # The file, to be closed by the caller
+        "Open the file for direct reads, if it is only read, and the epoch wants much more than there is memory"
+        wanted = min(wanted_bytes, self.file.n_bytes)
         if self.file.read_only and 0<2*self.system.free_memory()<wanted: return self.system.open_direct(self.file.fd)
 
     def _part(self, reads, n_rows, sample, first_batch):

@@ -11,6 +11,8 @@ import numpy as np
 from ..store import check_size, mapped_root
 from .hold import Hold
 from .identity import FileState
+from .readahead import BlocksAsked
+from .residency import PAGE
 from .rows import gather, is_run
 
 # %% ../../nbs/155_io.reads.ipynb #513a4911
@@ -39,7 +41,16 @@ class Reads:
     def announce(self,
         rows:np.ndarray, # Row numbers, checked
     ): # The ticket to hand to `read`
-        "Tell the system which rows come"
+        "Tell the system which rows come; later, while the file is read in order beside"
+        if self.sweep_part is None or not self.sweep_part.turns.are_taken(): return self.hint(rows)
+
+    def hint(self, rows):
+        "Tell the system which rows come: what `announce` gives"
+
+    def hint_block(self,
+        rows:np.ndarray, # Row numbers, checked, most of them neighbours
+    ):
+        "Tell the system of a block of rows that comes later, to be read in large pieces; no ticket"
 
     def read(self,
         rows:np.ndarray, # Row numbers, checked
@@ -48,8 +59,17 @@ class Reads:
     ) -> np.ndarray: # `out`
         "Copy `rows` into `out`"
         self.n_rows += len(rows)
-        self._copy(rows, out, ticket)
+        if self.sweep_part is None: self._copy(rows, out, ticket)
+        else: self._copy_in_turn(rows, out, ticket)
         return out
+
+    def _copy_in_turn(self, rows, out, ticket):
+        "Copy `rows` at random, while the file may be read in order."
+        turns = self.sweep_part.turns
+        since = turns.wait()
+        if ticket is None and not self.only_copies: ticket = self.hint(rows)
+        self._copy(rows, out, ticket)
+        turns.end_turn(len(rows), since)
 
     def check_unchanged(self):
         "`OSError` if somebody wrote to what is read since it was opened"
@@ -103,7 +123,7 @@ class FileReads(Reads):
     def _copy(self, rows, out, ticket):
         if not len(rows): return
         known = self.known(rows) if ticket is None else ticket
-        if known is True and self._copy_held(rows, out): return
+        if known is True and self.copy_held(rows, out): return
         left = np.arange(len(rows)) if isinstance(known, bool) else self._copy_some(rows, out, known)
         if len(left) and not self.by_calls(rows, out, left): self._touch(rows, out)
 
@@ -112,10 +132,10 @@ class FileReads(Reads):
         left = np.flatnonzero(~known)
         if 2*len(left)<=len(rows):
             if len(left): rows = np.where(known, rows, rows[known][0]) # for the time being
-            if self._copy_held(rows, out): return left
+            if self.copy_held(rows, out): return left
         return np.arange(len(rows))
 
-    def _copy_held(self, rows, out):
+    def copy_held(self, rows, out):
         "Copy `rows` from the mapping while nobody can shorten the file; False where that can't be had."
         hold = self.hold
         try:
@@ -126,7 +146,7 @@ class FileReads(Reads):
 
     def _touch(self, rows, out):
         "Copy `rows` from the mapping all the same, if need be after no more than a look at the size of the file."
-        if self.state and self._copy_held(rows, out): return
+        if self.state and self.copy_held(rows, out): return
         if self.root is not None: check_size(self.root)
         self.from_mapping(rows, out)
 
@@ -143,7 +163,7 @@ class MappedReads(FileReads):
     def __init__(self, reader, share_in_memory=1., only_copies=False):
         super().__init__(reader, mapped_root(reader.array), reader.state, share_in_memory, only_copies)
 
-    def announce(self, rows):
+    def hint(self, rows):
         "Hint those of `rows` that are not in memory; the ticket says which are"
         if self.reader.ahead: return self.reader.ahead.rows(rows, self.row_bytes)
 
@@ -164,6 +184,17 @@ class MappedReads(FileReads):
 
 # %% ../../nbs/155_io.reads.ipynb #eb1aee2b
 class CachedReads(MappedReads):
-    "Rows hinted ahead, and read through the page cache"
-    way = 'cached'
-    def _copy(self, rows, out, ticket): super()._copy(rows, out, ticket if self.only_copies else False)
+    "Rows hinted ahead, one by one or by blocks, and read through the page cache"
+    way,blocks = 'cached',None # `BlocksAsked`, if blocks of small rows are asked for
+    def hint(self, rows): return super().hint(rows) if self.blocks is None else None
+    def hint_block(self, rows):
+        if not self.reader.ahead: return
+        asked = self.reader.ahead.block(rows.astype('i8')*self.row_bytes, self.row_bytes)
+        if self.row_bytes>=PAGE: return
+        self.blocks = self.blocks or BlocksAsked(self.reader.residency)
+        self.blocks.add(*asked)
+
+    def _copy(self, rows, out, ticket):
+        if self.blocks: ticket = self.blocks.known(rows.astype('i8')*self.row_bytes, self.row_bytes)
+        elif not self.only_copies: ticket = False
+        super()._copy(rows, out, ticket)

@@ -9,6 +9,7 @@ __all__ = ['PAGE', 'MOSTLY', 'Residency']
 import mmap, time
 import numpy as np
 from .file import MappedFile
+from .rows import numbers_in
 
 # %% ../../nbs/145_io.residency.ipynb #b2192c8c
 PAGE = mmap.PAGESIZE # bytes
@@ -17,8 +18,11 @@ _ask_bytes,_ask_at_most = 2**30,2**36 # bytes to ask about in one call; in all
 
 class Residency:
     "Which pages of a mapped file are in memory; knows offsets in the array, not rows"
-    def __init__(self, file:MappedFile):
-        self.file,self.system = file,file.system
+    def __init__(self,
+        file:MappedFile, # Or what knows as much of many files
+        is_mapped=None, # Is the page at this offset mapped? Default: all are
+    ):
+        self.file,self.system,self.is_mapped = file,file.system,is_mapped
         self.mincore_is_reliable = file.mincore_is_reliable()
         self.n_pages = -(-len(file.mapping)//PAGE)
         self.page_bits = None # one for each page of the mapping
@@ -29,15 +33,20 @@ class Residency:
         self.loses_pages = False # did pages that were read in order not stay?
 
     def known(self, offsets, n_bytes):
-        "Which of `n_bytes` from each of `offsets` are known to be in memory: True for all, False, or a bool for each"
+        """Which of `n_bytes` (one number, or one for each) from each of `offsets` are known to be in memory.
+
+        True for all, False, or a bool for each"""
         self.look()
         if not self.knows or self.complete: return self.knows
-        return self.pages(offsets, n_bytes)[1].min(1)>0
+        return self.pages(offsets, n_bytes)[2]
 
     def share(self, offsets):
         "Share of the pages at `offsets` of the array that is in memory; 0 where the system does not tell"
-        answers = zip(offsets.tolist(), self.file.ask_for_pages(offsets.tolist()))
-        return float(np.mean([self._is_mapped_page(o) if answer is None else answer for o,answer in answers]))
+        offsets = offsets.tolist()
+        mapped = dict(zip(offsets, self._told_by_mapping(offsets)))
+        there = [o for o in offsets if mapped[o]!=0] # to ask for others would make a disk read them
+        answers = zip(there, self.file.ask_for_pages(there))
+        return sum([mapped[o]==1 if answer is None else answer for o,answer in answers])/max(len(offsets), 1)
 
     def share_of_file(self, n=500):
         "Share of all pages that is in memory, None where the system does not tell; of a huge file, of `n` of them"
@@ -59,6 +68,22 @@ class Residency:
         took = time.monotonic()-start
         self.recheck_at = start+took+max(.25, 50*took)
 
+    def look_at(self, offsets, sizes):
+        "Ask about the pages of some stretches of the array; of the others is known what the last look has found"
+        if not self.bits_are_reliable or self.page_bits is None: return
+        n_bytes,of_bits = len(self.file.mapping),8*PAGE # of the file that a byte of bits tells about
+        for first,size in zip(offsets, sizes):
+            first += self.file.lead_bytes
+            begin,end = first//of_bits,-(-(first+size)//of_bits)
+            there = min((end-begin)*of_bits, n_bytes-begin*of_bits)
+            found = self.system.pages_in_memory(self.file.address+begin*of_bits, there)
+            if found is not None: self.page_bits[begin:end] = np.packbits(found, bitorder='little')
+
+    def all_of_file(self):
+        "Are all pages known to be in memory?"
+        self.look()
+        return self.knows and self.complete
+
     def all_in_memory(self, offsets):
         "Are the pages at `offsets` in memory, as far as is known?"
         self.look()
@@ -66,20 +91,37 @@ class Residency:
         return self.share(offsets[::max(1, len(offsets)//8)])==1
 
     def pages(self, offsets, n_bytes):
-        "The pages that `n_bytes` from each of `offsets` touch, and 1 for each in memory; both (offsets, pages)"
-        first = (self.file.lead_bytes+offsets.astype('int64'))[:,None]
+        """The pages that `n_bytes` from each of `offsets` touch, 1 for each in memory, and whether all of each are.
+
+        Pages are (offsets, pages) for one number of bytes; for an array of them those of all offsets, in one row."""
+        first = self.file.lead_bytes+offsets.astype('int64')
+        if np.ndim(n_bytes): return self._pages_of_sizes(first, n_bytes)
+        first = first[:,None]
         pages = np.minimum(first//PAGE+np.arange((n_bytes-2)//PAGE+2), (first+n_bytes-1)//PAGE)
-        if not self.bits_are_reliable: return pages,np.zeros_like(pages)
-        return pages,(self.page_bits[pages>>3]>>(pages&7).astype('u1'))&1
+        found = self._bits(pages)
+        return pages,found,found.min(1)>0
+
+    def _pages_of_sizes(self, first, sizes):
+        "What `pages` gives for pieces of different size, of at least one byte each."
+        n = (first+sizes-1)//PAGE-first//PAGE+1
+        pages = numbers_in(first//PAGE, n)
+        found = self._bits(pages)
+        return pages,found,np.minimum.reduceat(found, np.cumsum(n)-n)>0
+
+    def _bits(self, pages):
+        "1 for each page in memory, 0 where nobody knows."
+        if not self.bits_are_reliable: return np.zeros_like(pages)
+        return (self.page_bits[pages>>3]>>(pages&7).astype('u1'))&1
 
     def _some(self, n): return np.random.default_rng().integers(0, self.file.n_bytes, n)
 
-    def _is_mapped_page(self, offset):
-        "Ask the mapping for one page, which a read that does not wait could not tell."
-        if not self.mincore_is_reliable: return False
-        page = (self.file.lead_bytes+offset)//PAGE*PAGE
-        found = self.system.pages_in_memory(self.file.address+page, 1)
-        return found is not None and bool(found[0])
+    def _told_by_mapping(self, offsets):
+        "For each page at `offsets`, a list: 1 if it is in memory, 0 if not, None where the mapping can't tell."
+        if not self.mincore_is_reliable: return [None]*len(offsets)
+        first = self.file.lead_bytes
+        told = self.system.each_in_memory([self.file.address+(first+o)//PAGE*PAGE for o in offsets])
+        if self.is_mapped is None: return told
+        return [page if self.is_mapped(o) else None for o,page in zip(offsets, told)]
 
     def _ask(self):
         "The bits of all pages, and whether all are set."

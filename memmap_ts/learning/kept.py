@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from fastcore.foundation import L
 from fastai.torch_core import get_model, to_device
+from .unscaled import unscaled
 
 # %% ../../nbs/635_learning.kept.ipynb #8e547064
 def _parameters(learn): return list(get_model(learn.model).parameters())
@@ -110,7 +111,8 @@ def _is_plain(o):
 
 def _training_metrics(recorder):
     "Metrics that count while an epoch is trained."
-    return [recorder.smooth_loss, *(recorder.metrics if recorder.train_metrics else [])]
+    metrics = recorder.metrics if recorder.train_metrics else []
+    return [recorder.smooth_loss, *(m.metric if isinstance(m, unscaled) else m for m in metrics)]
 
 def _recorder(cb):
     "Sums of metrics, and the seconds of the present epoch."

@@ -7,6 +7,7 @@ __all__ = ['check_method', 'Spoiler']
 
 # %% ../../nbs/600_learning.spoil.ipynb #8ab75062
 import torch
+from ..data.lengths import real_steps
 
 # %% ../../nbs/600_learning.spoil.ipynb #18d22f0e
 def check_method(method):
@@ -31,21 +32,26 @@ class Spoiler:
         n_part:int, # Which part it is
     ):
         "`x` without `part`"
-        at = (...,part) if self.by_step else (slice(None),part)
+        at,note = (...,part) if self.by_step else (slice(None),part),real_steps(x)
+        before = vars(x)
         if self.ablates:
             x = x.clone() if x.is_floating_point() else x.float() # NaN is a float
             x[at] = float('nan')
-            return x
-        x = x.clone()
-        seed = (self.seed*1000003+n_batch)*1000003+n_part
-        rng = torch.Generator().manual_seed(seed%2**63)
-        x[at] = self._shuffled(x[at], rng)
+        else:
+            x = x.clone()
+            seed = (self.seed*1000003+n_batch)*1000003+n_part
+            rng = torch.Generator().manual_seed(seed%2**63)
+            x[at] = self._shuffled(x[at], rng, None if note is None else note.mask(x)[:,None])
+        x.__dict__.update(before) # where padding is, and by what it was scaled
         return x
 
-    def _shuffled(self, values, rng):
-        "Steps among samples, or all values of variables"
+    def _shuffled(self, values, rng, real):
+        "Steps among samples, or all values of variables but for padding"
         if self.by_step:
             order = torch.rand(values.shape, generator=rng).argsort(0)
             return values.gather(0, order.to(values.device))
-        order = torch.randperm(values.numel(), generator=rng)
-        return values.flatten()[order.to(values.device)].view_as(values)
+        some = slice(None) if real is None else real.expand_as(values).flatten()
+        flat = values.flatten()
+        order = torch.randperm(len(flat[some]), generator=rng)
+        flat[some] = flat[some][order.to(values.device)]
+        return flat.view_as(values)

@@ -38,7 +38,8 @@ def _different_shapes(rows):
     "What to say of rows that make no array."
     shapes = [len(o) if isinstance(o, (list,tuple)) else getattr(o, 'shape', 'one value') for o in rows]
     some = ', '.join(map(str, list(dict.fromkeys(shapes))[:3]))
-    return f"a list of {len(rows)} arrays of different shapes ({some}, …): rows have one shape, so pad or cut them"
+    return (f"a list of {len(rows)} arrays of different shapes ({some}, …): rows have one shape, so pad or cut them; "
+            "`to_ragged` writes series of any length, and `ragged(values, lengths)` takes what lies one after another")
 
 def list_as_array(
     rows:list, # Numbers, strings, lists or arrays

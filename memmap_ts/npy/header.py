@@ -66,6 +66,7 @@ def _without_numpy(text):
 def _literal(text, version):
     "The Python object that `text` says."
     try: return ast.literal_eval(text)
+    except SystemError: return ast.literal_eval(text) # Python 3.11, where another thread parses at the same moment
     except SyntaxError:
         if version>(2,0): raise
         return ast.literal_eval(_python2.sub(lambda m: m[1] or '', text))
@@ -106,6 +107,7 @@ def _not_npy(fn, why):
     "Say that a file is none of ours."
     hint = 'copy it again, or write it with `np.save` or `create_memmap`'
     if os.fsdecode(fn).endswith('.npz'): hint = 'unpack it and open the .npy files inside'
+    if os.fsdecode(fn).endswith(('.csv','.parquet')): hint = '`to_memmap` and `to_ragged` make .npy files of such ones'
     return f"{fn} is not a .npy file that can be mapped ({why}): {hint}"
 
 def _made_by_numpy(fn, text):

@@ -12,6 +12,7 @@ import numpy as np
 from ..store import address
 from ..io.reader import RowReader
 from ..io.reads import CachedReads
+from ..io.residency import PAGE
 from ..io.rows import is_run
 from ..io.sweep import SMALL_ROW_BYTES
 
@@ -80,7 +81,7 @@ def thread_memory(
 def _runs(view):
     "Offsets of the runs of bytes that `view`, in the order of memory, is made of, and the bytes of a run."
     offsets,n_bytes,axes = np.zeros(1, 'i8'),view.itemsize,list(zip(view.shape, view.strides))
-    while axes and axes[-1][1]==n_bytes: n_bytes *= axes.pop()[0]
+    while axes and (axes[-1][0]==1 or axes[-1][1]==n_bytes): n_bytes *= axes.pop()[0] # length 1 has any stride
     for n,stride in axes: offsets = (offsets[:,None]+np.arange(n)*stride).reshape(-1)
     return offsets,n_bytes
 
@@ -121,8 +122,20 @@ class BlockReader:
         if isinstance(at, slice): return self._piece((*before, at, *after))
         whole = not before and all(o.stop-o.start==n for o,n in zip(after, self.array.shape[1:]))
         if self.reader.file is None or not whole: return self.array[(*before, at, *after)]
+        at = np.asarray(at, 'i8') # row numbers come in the smallest dtype that holds them
+        first,span,row_bytes = int(at[0]),int(at[-1]-at[0])+1,self.reader.row_bytes
+        starts = np.flatnonzero(np.diff(at, prepend=first-2)!=1) # of runs
+        if span<=4*len(at) and (span-len(at))*row_bytes<=PAGE*len(starts): # to read on costs less than calls
+            return self._piece((slice(first, first+span), *after))[at-first]
         out = thread_memory('file', (len(at), *self.array.shape[1:]), self.dtype)
+        if 2*len(starts)<=len(at) and self._read_runs(at, starts, out): return out
         return CachedReads(self.reader).read(at, out) # one for each thread
+
+    def _read_runs(self, rows, starts, out):
+        "Read `rows` to `out`, those that follow one another by one call; False where the system has none"
+        row_bytes = self.reader.row_bytes
+        offsets,sizes = rows[starts]*row_bytes,np.diff(starts, append=len(rows))*row_bytes
+        return self.reader.file.read_pieces(offsets, sizes, out, starts*row_bytes, lambda k: self._where(offsets[k]))
 
     def _piece(self, slices):
         "What `slices` take of the array"

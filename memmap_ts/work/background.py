@@ -18,12 +18,16 @@ def _put(results, stop, pair):
         try: return results.put(pair, timeout=.1)
         except queue.Full: pass
 
-def _run(steps, results, stop, begin):
+class _Left:
+    "What is handed over after the last result of a thread that leaves the rest to others."
+
+def _run(steps, results, stop, leave, begin):
     "What the thread does; it does not know the `Background`, which may be deleted meanwhile"
     try:
         if begin is not None: begin()
         for res in steps:
             _put(results, stop, (res,None))
+            if leave.is_set(): return _put(results, stop, (None,_Left))
             if stop.is_set(): break
         else: _put(results, stop, (None,StopIteration))
         if hasattr(steps, 'close'): steps.close()
@@ -37,39 +41,57 @@ class Background:
         depth:int, # Number of results to have ready
         begin=None, # Function that the thread calls first
     ):
-        self.results,self.stop,self.pid = queue.Queue(depth),threading.Event(),os.getpid()
-        self.thread = threading.Thread(target=_run, args=(steps, self.results, self.stop, begin), daemon=True,
-                                       name='memmap_ts')
+        self.steps,self.pid,self.in_thread = steps,os.getpid(),True
+        self.results,self.stop,self.leave = queue.Queue(depth),threading.Event(),threading.Event()
+        self.thread = threading.Thread(target=_run, args=(steps, self.results, self.stop, self.leave, begin),
+                                       daemon=True, name='memmap_ts')
         _at_work.add(self)
         self.thread.start()
 
     def __iter__(self): return self
 
     def __next__(self):
-        while not self.stop.is_set():
+        while self.in_thread and not self.stop.is_set():
             if os.getpid()!=self.pid:
                 raise RuntimeError("an iterator that reads in a thread does not survive a fork: "
                                    "start a new one in the child process")
             try: res,err = self.results.get(timeout=1) # a timeout, so that Ctrl-C is heard on Windows
             except queue.Empty: continue
             if err is None: return res
-            self.close()
-            if err is StopIteration: break
-            try: raise err
-            finally: del err # else the error and this frame hold each other, and with them the last result
-        raise StopIteration
+            if err is _Left: self._take_over()
+            else: self._end(err)
+        if self.stop.is_set(): raise StopIteration
+        return next(self.steps)
+
+    def leave_thread(self):
+        "Let the thread end after the step it is at; what comes after its results is made where it is asked for"
+        self.leave.set()
+
+    def _take_over(self):
+        "The thread has left the rest of the steps."
+        self.thread.join()
+        self.in_thread = False
+
+    def _end(self, err):
+        "The last step is over, or one had an error."
+        self.close()
+        if err is StopIteration: return
+        try: raise err
+        finally: del err # else the error and this frame hold each other, and with them the last result
 
     def close(self):
         "End the thread, after the step it is at"
+        if self.stop.is_set(): return # when Python ends, nothing that this needs is there any more the second time
         self.stop.set()
         if os.getpid()!=self.pid: return
         while self.thread.is_alive() and self.thread is not threading.current_thread():
             try: self.results.get_nowait() # make room: the thread may be waiting for it
             except queue.Empty: self.thread.join(.01)
+        if self.leave.is_set() and not self.thread.is_alive() and hasattr(self.steps, 'close'): self.steps.close()
 
     def __del__(self):
         # an interrupt may come after the thread has started and before anyone has this object to close
-        if not self.stop.is_set(): self.close()
+        self.close()
 
 # %% ../../nbs/075_work.background.ipynb #1a304405
 def announced_ahead(

@@ -6,6 +6,7 @@
 __all__ = ['as_dtype', 'WantedDtype', 'as_chunk', 'as_text', 'is_text', 'encoded']
 
 # %% ../../nbs/500_writing.cast.ipynb #adb944b8
+from contextlib import suppress
 import numpy as np
 from ..npy.dtypes import as_numpy, check_meaning, np_dtype
 
@@ -30,6 +31,17 @@ def _unchanged(values, cast, rounds):
     if kind in 'mM': cast = cast.astype(values.dtype) # NumPy compares in the finer unit, where both overflow
     return (cast==values) | (values!=values)
 
+# %% ../../nbs/500_writing.cast.ipynb #d92e1708
+def _as_numpy_casts(values, dtype):
+    "`values` as `dtype`, whether they fit or not"
+    with np.errstate(all='ignore'):
+        try: return values.astype(dtype)
+        except OverflowError: pass
+        cast = np.full(values.shape, 'NaT', dtype)
+        for at,value in np.ndenumerate(values):
+            with suppress(OverflowError): cast[at] = value.astype(dtype)
+    return cast
+
 # %% ../../nbs/500_writing.cast.ipynb #4f39d13f
 _remedy = ("convert the chunk yourself, pass another dtype, "
            "or casting='unsafe' to take what NumPy makes of it")
@@ -52,9 +64,8 @@ def as_dtype(
     if casting=='unsafe': return values.astype(dtype)
     if not _same_kind(values.dtype, dtype):
         raise TypeError(f"values of dtype {values.dtype} can't be kept in a file of dtype {dtype}: {_remedy}")
-    with np.errstate(all='ignore'):
-        cast = values.astype(dtype)
-        fits = _unchanged(values, cast, rounds)
+    cast = _as_numpy_casts(values, dtype)
+    with np.errstate(all='ignore'): fits = _unchanged(values, cast, rounds)
     if fits.all(): return cast
     raise ValueError(f"{values[~fits][:1].tolist()[0]!r} (dtype {values.dtype}) does not fit dtype {dtype}: {_remedy}")
 
@@ -120,6 +131,13 @@ def _as_strings(a):
                      "leave such rows out, or put a string in its place")
 
 # %% ../../nbs/500_writing.cast.ipynb #d5d30efd
+def _no_values(a):
+    "Message for an array `a` of objects that are no strings"
+    if any(isinstance(o, (np.ndarray,list,tuple)) for o in a.flat):
+        return ("rows that are lists or arrays of their own length, such as HDF5's of variable length: `to_ragged` "
+                "writes them; if all are as long, pass `np.stack(rows)`")
+    return f"dtype {a.dtype} can't be put on disk: use a number type, or `astype(str)`"
+
 def as_chunk(
     chunk, # Array, tensor, DataFrame, Series or list: rows first
 ) -> np.ndarray: # Of a dtype that can be put on disk
@@ -130,8 +148,7 @@ def as_chunk(
     if a.ndim==0:
         raise ValueError(f"a chunk is an array of rows, got {chunk!r} of no dimension: pass one row as `row[None]`")
     if a.dtype.kind in 'OT' and a.size: a = _as_strings(a)
-    if a.dtype.hasobject:
-        raise TypeError(f"dtype {a.dtype} can't be put on disk: use a number type, or `astype(str)`")
+    if a.dtype.hasobject: raise TypeError(_no_values(a))
     return a
 
 # %% ../../nbs/500_writing.cast.ipynb #75296d7a

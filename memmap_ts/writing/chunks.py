@@ -99,7 +99,8 @@ def _as_samples(arrays):
         shape = a.shape if shape is None else shape
         if a.shape!=shape:
             raise ValueError(f"{getattr(o, 'filename', None) or f'sample {i}'} has shape {a.shape}, the first sample "
-                             f"{shape}: all need the same, so pad or cut them")
+                             f"{shape}: all need the same, so pad or cut them, or call `to_ragged`, which takes "
+                             "samples of any length")
         yield a[None]
 
 # %% ../../nbs/550_writing.chunks.ipynb #4ebba425

@@ -28,8 +28,9 @@ class CsvFormat:
             if o is None and name=='thousands': continue
             if not (isinstance(o, str) and len(o)==1 and o.isascii() and o not in '"\r\n'):
                 raise ValueError(f"{name}={o!r}: one character, e.g. sep=';' or sep='\\t'")
-        if len({sep,decimal,thousands})<3:
-            raise ValueError(f"sep={sep!r}, decimal={decimal!r}, thousands={thousands!r}: no two may be the same")
+        if decimal in (sep,thousands):
+            raise ValueError(f"sep={sep!r}, decimal={decimal!r}, thousands={thousands!r}: choose another decimal. "
+                             'Numbers in quotes, "0,5", pandas can read: pass its DataFrame')
         if not (header in ('infer',None) or (type(header) is int and header>=0)):
             raise ValueError(f"header={header!r}: the line with the names (0 is the first), or None if there are none")
         if not (type(skiprows) is int and skiprows>=0):

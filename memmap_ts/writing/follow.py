@@ -90,11 +90,14 @@ class MadeGroup(FileGroup):
 
     def check_names(self, overwrite, resume, n_rows): "The files are there"
     def flush(self, n_rows): "Nothing is written"
-    def publish(self): self.parts.clear()
+    def publish(self, *others):
+        "The files have their names; the `others` get theirs"
+        self.parts.clear()
+        for group in others: group.publish()
     def close(self, keep): self.parts.clear()
 
 # %% ../../nbs/518_writing.follow.ipynb #d9726329
-def _begin_or_take(group, wanted, overwrite, resume):
+def _begin_or_take(group, wanted, overwrite, resume, made):
     "Open the files of `group`, or take those that another process of this launch has made: `group`, or another one"
     finish_renames(group.paths.values())
     notes = group.turn.takes()
@@ -111,17 +114,18 @@ def _begin_or_take(group, wanted, overwrite, resume):
     group.turn.got()
     roots = map(mapped_root, arrays.values())
     same = all(root is not None and known_file(root._mmap)==tuple(o['file']) for root,o in zip(roots, notes))
-    return MadeGroup(group, arrays, wanted, notes[0]['request'] if same else None)
+    return made(group, arrays, wanted, notes[0]['request'] if same else None)
 
 def open_in_turn(
     group:FileGroup, # Files to write
     wanted:dict, # `WantedDtype` of each, by name
     overwrite:bool, # Replace files that are there already?
     resume:bool, # Go on with the rows that an earlier run has left?
+    made:type=MadeGroup, # What is made of finished files
 ) -> FileGroup: # `group`, open; or a `MadeGroup`, if another process of this launch has made the files
     "Open files to write them; while another process of this launch writes them, wait"
     while True:
-        try: return _begin_or_take(group, wanted, overwrite, resume)
+        try: return _begin_or_take(group, wanted, overwrite, resume, made)
         except BlockingIOError:
             if taken_here(group.paths.values()) or not group.turn.wait(): raise
         except FileExistsError:
@@ -132,7 +136,7 @@ def _as_files(src):
     "What tells the files of `src` from others, or from themselves after a change; `TypeError` if there is more to it"
     if is_path(src): return os.path.realpath(src),stamp(src)
     if isinstance(src, list): return [_as_files(o) for o in src]
-    root = mapped_root(src)
+    root = mapped_root(src) if isinstance(src, np.ndarray) else None # a source has more to it than its array
     if root is None or root.mode!='r' or root.filename is None: raise TypeError
     a = Handle(src)
     return os.path.realpath(a.fn),stamp(a.fn),a.dtype.str,a.shape,a.strides,a.offset

@@ -10,7 +10,9 @@ import io, os
 import numpy as np
 from pathlib import Path
 from ..data.series import is_frame
+from .content import check_row_numbers
 from .csv import CheckedCsv, CsvFormat
+from .numbers import check_points
 from .samples import RowOrder, whole_samples
 
 # %% ../../nbs/540_writing.frames.ipynb #0eed2c61
@@ -72,6 +74,10 @@ def _as_categories(values, missing):
     return pd.Series(pd.Categorical.from_codes(places[codes], found), index=values.index)
 
 # %% ../../nbs/540_writing.frames.ipynb #bafd04a6
+def _exactly(pd):
+    "What `read_csv` is told so that numbers are those of the file to the last digit, as they are since pandas 3"
+    return dict(float_precision='round_trip') if int(pd.__version__.split('.')[0])<3 else {}
+
 def _csv_parts(fn, n_rows, needed, only, text, form, tell):
     "Parts of `n_rows` rows of CSV file `fn`; the columns `text` as they stand there"
     import pandas as pd
@@ -84,9 +90,10 @@ def _csv_parts(fn, n_rows, needed, only, text, form, tell):
         reader = pd.read_csv(
             file, sep=form.sep, header=header, index_col=False, usecols=columns,
             chunksize=n_rows or _part_rows(columns), dtype=dict.fromkeys(text, object),
-            decimal=form.decimal, thousands=form.thousands,
+            decimal=form.decimal, thousands=form.thousands, **_exactly(pd),
             keep_default_na=False, na_values={c:missing for c in columns if c not in text})
         for df in reader:
+            check_points(df.drop(columns=text), form.decimal)
             for c in text: df[c] = _as_categories(df[c], ['', *form.na_values])
             yield df
             tell(file.rows.share())
@@ -133,20 +140,11 @@ def _check_columns(df, needed, others):
                          "say with data_cols which columns hold data")
 
 # %% ../../nbs/540_writing.frames.ipynb #7ba80999
-def _check_row_numbers(df, needed):
-    "Error if the first column of `df` is the row numbers that pandas writes without a name, and not `needed`"
-    c = df.columns[0] if len(df.columns) else None
-    if c!='Unnamed: 0' or c in needed or not len(df) or df[c].dtype.kind not in 'iu': return
-    if (df[c].diff()[1:]==1).all():
-        raise ValueError(f"column {c!r} numbers the rows from {df[c].iloc[0]}, as pandas' `to_csv` writes "
-                         "an index, and is no data: index_col=0 leaves it out of a CSV file, "
-                         "`df.drop(columns='Unnamed: 0')` of a DataFrame; or name the columns of data with data_cols")
-
-def _checked(parts, needed, others):
-    "`parts`, each with the columns `needed`; without `others`, all have those of the first one"
+def _checked(parts, needed, others, look):
+    "`parts`, each with the columns `needed`; without `others`, all have those of the first one, which we may `look` at"
     for i,df in enumerate(parts):
         if not i and not others:
-            _check_row_numbers(df, needed)
+            if look: check_row_numbers(df, needed)
             needed = list(dict.fromkeys([*needed, *df.columns]))
         _check_columns(df, needed, others)
         yield df
@@ -181,14 +179,16 @@ def table_parts(
     tell, # Called with the share of the rows that is done
     text=tuple, # Gives the columns that are text in a CSV file
     form:CsvFormat=None, # How CSV files are written
+    ids:list=(), # Columns of `sort_by` that tell samples or variables apart
+    look:bool=True, # Look for columns that seem to be no data? (not in each of many files)
 ): # DataFrames
     "Parts of a table, of whole samples in order; `ValueError` where they are not, or columns are missing"
     form = form or CsvFormat()
-    order = RowOrder(sort_by, ascending, form.decimal)
+    order = RowOrder(sort_by, ascending, form, ids)
     if is_frame(src):
-        df, = _checked([src], needed, only)
+        df, = _checked([src], needed, only, look)
         parts = _sorted_parts(df, n_rows or _part_rows(df.columns), order, needed, tell)
         return parts if sample_col is None else whole_samples(parts, sample_col, order)
-    parts = _checked(_parts_of_all(src, n_rows, needed, only, text, form, order, tell), needed, only)
+    parts = _checked(_parts_of_all(src, n_rows, needed, only, text, form, order, tell), needed, only, look)
     parts = _numbered(parts, needed)
     return parts if sample_col is None else map(order.sorted, whole_samples(parts, sample_col, order))

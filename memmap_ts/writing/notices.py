@@ -20,8 +20,9 @@ def taken_here(
     for w in list(at_work):
         if not w.group.parts or not {*paths} & {*w.group.paths.values()}: continue
         kept = ', which keeps them for `resume=True`,' if w.resume else ''
-        return (f"{', '.join(w.fns.values())}: another writer of this process is at it, with {w.rows:,} rows so far. "
-                f"Give it up with its `abort()`{kept} or, if these are all rows, `close()` it")
+        return (f"{', '.join(w.fns.values())}: another writer of this process is at it, "
+                f"with {w.rows:,} {w.unit} so far. Give it up with its `abort()`{kept} or, "
+                f"if these are all {w.unit}, `close()` it")
 
 @contextmanager
 def full_disk_told(
@@ -34,25 +35,25 @@ def full_disk_told(
         ours = any(str(e.filename).startswith(path) for path in w.group.paths.values())
         if e.errno not in _full or not ours: raise
         n_rows = w.group.sync.safe_rows if w.group.sync.failed else w.rows
-        remedy = "make room, and call again, `MemmapWriter` with `resume=True`, to go on after them"
-        if not keep: remedy = "make room and begin again; with `MemmapWriter(…, resume=True)` they would be kept"
-        told = f"{e.strerror}: the {n_rows:,} rows before are {'kept' if keep else 'not kept'}; {remedy}"
+        remedy = f"make room, and call again, `{w.group.writer}` with `resume=True`, to go on after them"
+        if not keep: remedy = f"make room and begin again; with `{w.group.writer}(…, resume=True)` they would be kept"
+        told = f"{e.strerror}: the {n_rows:,} {w.unit} before are {'kept' if keep else 'not kept'}; {remedy}"
         raise OSError(e.errno, told, e.filename) from e
 
 def is_finished(
     w, # `MemmapWriter` of files that an earlier run has finished
 ) -> str: # Message
     "Say why a writer takes no chunk"
-    return (f"{', '.join(w.fns.values())}: finished by an earlier run, with {w.rows:,} rows, so none can be added. "
+    return (f"{', '.join(w.fns.values())}: finished by an earlier run, with {w.rows:,} {w.unit}, so none can be added. "
             "Choose another name, or pass `overwrite=True` to lose what is there")
 
 def last_chunk_failed(
     w, # `MemmapWriter`
 ) -> str: # Message
     "Say why a writer is not closed"
-    return (f"the last chunk for {', '.join(w.fns.values())} could not be written ({w.failure}), and {w.rows:,} rows "
-            "before it were. Append it again before closing, or give up with `abort()`; "
-            "to publish the rows before it alone, append an empty chunk, e.g. `X[:0]`")
+    return (f"the last chunk for {', '.join(w.fns.values())} could not be written ({w.failure}), "
+            f"and {w.rows:,} {w.unit} before it were. Append it again before closing, or give up with `abort()`; "
+            f"to publish the {w.unit} before it alone, append an empty chunk, e.g. `{w.nothing}`")
 
 # %% ../../nbs/520_writing.notices.ipynb #b4f30d78
 def end_unclosed(
@@ -61,8 +62,8 @@ def end_unclosed(
     "Give up a writer that nobody has closed, and say so"
     if not w.group.parts or os.getpid()!=w.pid: return
     w.abort()
-    kept = "they are kept: `MemmapWriter(…, resume=True)` goes on after them" if w.resume else "they are lost"
-    if w.rows: warnings.warn(f"a writer of {', '.join(w.fns.values())} got {w.rows:,} rows and was never closed; "
+    kept = f"they are kept: `{w.group.writer}(…, resume=True)` goes on after them" if w.resume else "they are lost"
+    if w.rows: warnings.warn(f"a writer of {', '.join(w.fns.values())} got {w.rows:,} {w.unit} and was never closed; "
                              f"{kept}. Close it, or use `with`", RuntimeWarning, stacklevel=3)
 
 @atexit.register

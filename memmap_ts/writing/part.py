@@ -155,6 +155,10 @@ class UnfinishedFile:
             self.file.seek(self.layout.offset(first+i))
             write_values(self.file, np.ascontiguousarray(self.wanted.cast(block, self.layout.dtype)))
 
+    def cut(self, n_rows):
+        "Let the file end after `n_rows` rows"
+        self.file.truncate(self.layout.offset(n_rows))
+
     def close(self, keep):
         "Let go of the file; it is removed if it is empty, or not to be kept"
         self.sources = _MappedRows()

@@ -17,14 +17,14 @@ from .part import UnfinishedFile, widen
 from .sync import BackgroundSync
 
 # %% ../../nbs/515_writing.publish.ipynb #3fd4c6b6
-def _check_name(fn, path, overwrite, resume, n_rows):
+def _check_name(fn, path, overwrite, resume, n_rows, writer):
     "Error if the file `fn`, whose real path is `path`, may not be made; `n_rows` rows are written already"
     if os.path.isdir(path):
         raise IsADirectoryError(f"{fn} is a folder: pass the path of a file, e.g. {os.path.join(fn, 'X.npy')}")
     if overwrite or not os.path.exists(path): return
     if n_rows:
         raise FileExistsError(f"{fn} was made while this writer was at work: all {n_rows:,} rows are in {path}.part. "
-                              "To put them in its place: `MemmapWriter(…, resume=True, overwrite=True).close()`")
+                              f"To put them in its place: `{writer}(…, resume=True, overwrite=True).close()`")
     finished = "if an earlier run has finished it, open it with `open_memmap`; else " if resume else ''
     raise FileExistsError(f"{fn} exists: {finished}choose another name, or pass `overwrite=True` to lose what it holds")
 
@@ -34,11 +34,11 @@ def _other_dtype(fn, a, wanted):
             "choose another name, or pass `overwrite=True` to lose what it holds")
 
 # %% ../../nbs/515_writing.publish.ipynb #53102fd7
-def _warn_lost(left, fits):
+def _warn_lost(left, fits, writer):
     "Warn that rows of an earlier run, so many by path in `left`, will be lost; do they fit what is wanted?"
     rows = ', '.join(f'{n:,} rows in {path}' for path,n in left.items())
     remedy = "resume the files that have some without the others"
-    if all(left.values()): remedy = "pass `resume=True` to `MemmapWriter`"
+    if all(left.values()): remedy = f"pass `resume=True` to `{writer}`"
     if not fits: remedy = "pass the dtype that they have"
     warnings.warn(f"an earlier run was stopped; safe on the disk are {rows}. This one begins anew, and they are lost "
                   f"with the first rows that it writes. To go on after them, {remedy}",
@@ -83,6 +83,7 @@ def _nothing_appended(fns):
 # %% ../../nbs/515_writing.publish.ipynb #b8adfc6e
 class FileGroup:
     "Unfinished files that get the same number of rows, and their names together"
+    writer = 'MemmapWriter' # what a user calls to write them
     def __init__(self,
         fns:dict, # Paths of the `.npy` files, by name
     ):
@@ -97,7 +98,7 @@ class FileGroup:
 
     def check_names(self, overwrite, resume, n_rows):
         "Error if one of the files may not be made, because something of its name is there"
-        for k,path in self.paths.items(): _check_name(self.fns[k], path, overwrite, resume, n_rows)
+        for k,path in self.paths.items(): _check_name(self.fns[k], path, overwrite, resume, n_rows, self.writer)
         check_notes(list(self.paths.values()))
 
     def finished(self, wanted):
@@ -106,14 +107,22 @@ class FileGroup:
         if any(os.path.exists(f'{path}.part') for path in self.paths.values()): return None
         return self.arrays(wanted)
 
+    def go_together(self, arrays):
+        "Have the finished files the same number of rows?"
+        return len({len(a) for a in arrays.values()})==1
+
     def arrays(self, wanted):
         "The finished files as arrays, by name; None if they are not the ones of a writer"
         try: arrays = {k:open_memmap(path) for k,path in self.paths.items()}
         except ValueError: return None # not arrays of ours
-        if not all(a.ndim for a in arrays.values()) or len({len(a) for a in arrays.values()})>1: return None
+        if not all(a.ndim for a in arrays.values()) or not self.go_together(arrays): return None
         for k,a in arrays.items():
             if not wanted[k].is_met_by(a.dtype): raise FileExistsError(_other_dtype(self.fns[k], a, wanted[k]))
         return arrays
+
+    def begin_part(self, name, wanted):
+        "The unfinished file `name`, of the dtype `wanted`"
+        return UnfinishedFile(self.paths[name], wanted)
 
     def open(self,
         wanted:dict, # `WantedDtype` of each file
@@ -123,13 +132,13 @@ class FileGroup:
         "Open the unfinished files; `BlockingIOError` if another writer has one of them"
         try:
             self.turn.begin()
-            for k,path in self.paths.items(): self.parts[k] = UnfinishedFile(path, wanted[k])
+            for k in self.paths: self.parts[k] = self.begin_part(k, wanted[k])
             fits = not (resume and overwrite) or all(p.fits() for p in self.parts.values())
             left = {p.path: p.resume() if resume and fits else p.n_left() for p in self.parts.values()}
             n_rows = min(left.values()) if resume and fits else 0
             if not n_rows and any(left.values()):
                 for p in self.parts.values(): p.layout = None # what was resumed is not gone on with
-                _warn_lost(left, fits)
+                _warn_lost(left, fits, self.writer)
         except BaseException:
             self.close(keep=True)
             raise
@@ -143,8 +152,8 @@ class FileGroup:
         "Write `chunks`; whatever goes wrong, the rows before count and no other ones"
         for k,a in chunks.items(): _make_ready(self.parts[k], a, n_before, self.sync)
         for k,a in chunks.items(): self.parts[k].write(a, n_before)
-        n_new = max(map(len, chunks.values()))
-        self.sync.wrote(n_before+n_new, sum(n_new*p.layout.row_bytes for p in self.parts.values()))
+        n_new = len(next(iter(chunks.values())))
+        self.sync.wrote(n_before+n_new, sum(len(a)*self.parts[k].layout.row_bytes for k,a in chunks.items()))
         return n_before+n_new
 
     def flush(self, n_rows):
@@ -154,15 +163,17 @@ class FileGroup:
     def complete(self, n_rows):
         "Cut the files after `n_rows` rows, and put rows and headers on the disk"
         if any(p.layout is None for p in self.parts.values()): raise ValueError(_nothing_appended(self.fns))
-        for p in self.parts.values(): p.file.truncate(p.layout.offset(n_rows))
+        for p in self.parts.values(): p.cut(n_rows)
         self.sync.flush(n_rows)
         for p in self.parts.values(): sync_file(p.file) # the headers
 
-    def publish(self):
-        "Give the files their names"
-        publish(list(self.parts.values()))
-        self.parts.clear()
-        self.turn.made(self.request)
+    def publish(self, *others):
+        "Give the files their names, and those of `others` at the same moment"
+        groups = self,*others
+        publish([part for group in groups for part in group.parts.values()])
+        for group in groups:
+            group.parts.clear()
+            group.turn.made(group.request)
 
     def is_made_of(self, request):
         "Note what the files are made of, for others; False, for they are not made yet"

@@ -1,10 +1,11 @@
 "The command `memmap_ts_convert`"
-import os, signal, subprocess, time, numpy as np, pandas as pd, pytest
+import inspect, os, signal, subprocess, time, numpy as np, pandas as pd, pytest
 from functools import partial
-import shell
+import forked, shell
 from numpy.lib import format as npy
 from memmap_ts.cli import convert as command
 from memmap_ts.cli.convert import _pick, convert
+from memmap_ts.collect import open_memmaps
 from memmap_ts.store import create_memmap
 
 X = np.random.default_rng(0).normal(size=(50,2,6)).astype('float32')
@@ -14,6 +15,10 @@ def ok(r): assert r.returncode==0 and not r.stderr, r.stderr; return r
 def test_help():
     r = ok(run('--help'))
     assert '--dataset' in r.stdout and '.zarr' in r.stdout
+
+def test_options_are_single_words():
+    "With one fastcore `--a_b`, with another one `--a-b` would be right"
+    assert not [o for o in inspect.signature(convert).parameters if '_' in o]
 
 def test_npy(tmp_path):
     np.save(tmp_path/'a0.npy', X[:20]); np.save(tmp_path/'a1.npy', X[20:])
@@ -29,6 +34,14 @@ def test_table(kind, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path/'X.npy'), X)
     ok(run(f't.{kind}', 'W.npy', '--y', 'y.npy', '--target', 'y', cwd=tmp_path))
     assert np.load(tmp_path/'W.npy').shape==(300,1,3) and set(np.load(tmp_path/'y.npy'))=={'c'}
+
+def test_a_warning_is_a_line(tmp_path):
+    "In the words of the command, without a line of the package"
+    (tmp_path/'t.csv').write_text('patient,a\n'+''.join(f'{i},0.5\n' for i in range(1,13)))
+    r = run('t.csv', 'X.npy', cwd=tmp_path)
+    line, = r.stderr.strip().splitlines()
+    assert r.returncode==0 and line.startswith("memmap_ts_convert: column 'patient' counts the rows") and '--index 0' in line and '--data' in line and 'Warning' not in line
+    assert not run('t.csv', 'Y.npy', '--index', '0', cwd=tmp_path).stderr
 
 @pytest.mark.parametrize('lib', ['zarr','h5py'])
 def test_stores(lib, tmp_path):
@@ -46,13 +59,15 @@ def test_stores(lib, tmp_path):
     r = run(two, tmp_path/'3.npy')
     assert r.returncode==1 and 'more/y' in r.stderr and '--dataset' in r.stderr
 
-def test_bad_input(tmp_path):
+def test_bad_input(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script, = shell.command('convert')
     np.save(tmp_path/'a.npy', X)
     (tmp_path/'t.txt').write_text('x'); (tmp_path/'t.csv').write_text('a,b\n1,2\n1,2,3,4\n'); (tmp_path/'t.npy').write_text('x'); (tmp_path/'t.zarr').mkdir(); (tmp_path/'t.h5').write_text('x'); (tmp_path/'t.parquet').write_text('x'); (tmp_path/'empty.csv').write_text('')
     before = sorted(p.name for p in tmp_path.iterdir())
     for args in (['none.npy','X.npy'], ['none*.npy','X.npy'], ['a.npy','a.npy'], ['t.txt','X.npy'], ['t.csv','X.npy'], ['empty.csv','X.npy'], ['t.npy','X.npy'], ['t.zarr','X.npy'], ['t.h5','X.npy'], ['t.parquet','X.npy'],
                  ['a.npy','no/folder/X.npy'], ['a.npy','X.npy','--dtype','foo'], ['a.npy','X.npy','--dtype','int8'], ['a.npy','X.npy','--sample','id'], ['t.csv','X.npy','--target','a'], ['t.csv','X.npy','--data','q'], ['a.npy','X.npy','--rows','0']):
-        r = run(*args, cwd=tmp_path)
+        r = forked.run(f'import runpy; runpy.run_path({script!r}, run_name="__main__")', *args)
         assert r.returncode==1 and len(r.stderr.strip().splitlines())==1 and 'Traceback' not in r.stderr, (args, r.returncode, r.stderr)
         assert sorted(p.name for p in tmp_path.iterdir())==before, args
 
@@ -102,7 +117,7 @@ def test_a_label_in_each_row(tmp_path):
     made(*args, target='y', **table)
     assert np.load(tmp_path/'y.npy').tolist()==['x','y']*25 and np.load(tmp_path/'X.npy').shape==X.shape
     assert "--take 'last'" in fails(*args, target='t', **table)
-    made(*args, target='t', take='last', y_dtype='int64', **table)
+    made(*args, target='t', take='last', ydtype='int64', **table)
     assert np.load(tmp_path/'y.npy').tolist()==[5]*50
 
 def test_a_file_for_each_sample(tmp_path):
@@ -115,6 +130,13 @@ def test_a_file_for_each_sample(tmp_path):
     made(f'{tmp_path}/s00*.npy', tmp_path/'one.npy', stack=True)
     assert np.load(tmp_path/'one.npy').shape==(1,2,6)
     assert '--stack and --join' in fails(tmp_path/'s*.npy', tmp_path/'Z.npy', stack=True, join=True)
+
+def test_files_in_the_order_in_which_people_count(tmp_path):
+    "As `open_memmaps` and `to_ragged` have them: labels are in that order, too"
+    for i in (9,10,11): np.save(tmp_path/f'part{i}.npy', np.full((2,1,3), i))
+    convert(f'{tmp_path}/part*.npy', f'{tmp_path}/all.npy', join=True)
+    many = open_memmaps(f'{tmp_path}/part*.npy')
+    assert np.load(tmp_path/'all.npy')[:,0,0].tolist()==[many[i][0,0] for i in range(6)]==[9,9,10,10,11,11]
 
 def test_labels_of_hdf5_are_text(tmp_path, recwarn):
     h5py = pytest.importorskip('h5py', reason='h5py is optional, and not installed')
@@ -198,11 +220,11 @@ def test_how_a_csv_file_is_written(tmp_path):
         convert(str(tmp_path/fn), str(tmp_path/'X.npy'), overwrite=True, **kwargs)
         return np.load(tmp_path/'X.npy').squeeze(1).tolist(), np.load(tmp_path/'y.npy').tolist() if 'target' in kwargs else None
     assert made('e.csv', sep=';', decimal=',', data='x,v', target='l')==([[1,.5],[2,-.5]],['01','NA'])
-    assert made('e.csv', sep=';', decimal=',', data='x', target='v', y_dtype='float32')==([[1],[2]],[.5,-.5])
+    assert made('e.csv', sep=';', decimal=',', data='x', target='v', ydtype='float32')==([[1],[2]],[.5,-.5])
     assert made('h.csv', header='none', data='0,1', target='2')==([[1.5,2],[3,4]],['a','b'])
-    assert made('h.csv', header='0', data='2')==([[4]],None) and made('u.csv', index_col='0')==([[1.5],[2.5]],None)
-    X,y = made('s.csv', sep=r'\t', skiprows=1, encoding='latin-1', na_values='-9,-99', target='l')
+    assert made('h.csv', header='0', data='2')==([[4]],None) and made('u.csv', index='0')==([[1.5],[2.5]],None)
+    X,y = made('s.csv', sep=r'\t', skiprows=1, encoding='latin-1', na='-9,-99', target='l')
     assert np.isnan(X) and y==['läuft']
-    for fn,kwargs,words in (('e.csv',{},"pass --sep ';', and --decimal ','"), ('h.csv',{},'Pass --header None'), ('u.csv',{},'--index_col 0'), ('u.csv',dict(y_dtype='f4'),'--y_dtype is the type of the target'), ('e.csv',dict(sep=';;'),'one character')):
+    for fn,kwargs,words in (('e.csv',{},"pass --sep ';', and --decimal ','"), ('h.csv',{},'Pass --header None'), ('u.csv',{},'--index 0'), ('u.csv',dict(ydtype='f4'),'--ydtype is the type of the target'), ('e.csv',dict(sep=';;'),'one character')):
         with pytest.raises(SystemExit) as e: convert(str(tmp_path/fn), str(tmp_path/'no.npy'), **kwargs)
         assert words in e.value.code and '\n' not in e.value.code and not (tmp_path/'no.npy').exists()

@@ -30,6 +30,23 @@ class Two(nn.Module):
     def __init__(self, n=5): super().__init__(); self.s,self.f = nn.Linear(600,4),nn.Linear(n,4)
     def forward(self, xs): return self.s(xs[0].flatten(1))+self.f(xs[1].float())
 
+@pytest.mark.parametrize('with_y', [True,False])
+def test_a_list_is_not_one_of_inputs(with_y, saved):
+    "What is wrong is the list: nothing is to be padded"
+    other = X[:,:2]
+    for inputs in ([X,other], [open_memmap(saved(X)),open_memmap(saved(other, 'b.npy'))], [X,other,X], *([[X,X]] if with_y else [])):
+        with pytest.raises(ValueError, match=rf'X is a list of {len(inputs)} arrays, of 40 rows each.*a tuple: from_memmap\(\(X1, X2\), y\)'): TSDataLoaders.from_memmap(inputs, y if with_y else None)
+    with pytest.raises(TypeError, match='if each is an input of its own, a tuple of them'): TSDataLoaders.from_files(['a.npy','b.npy'], y)
+    for samples in ([*X], [*X[:,0]]): assert len(TSDataLoaders.from_memmap(samples, y if with_y else None, splits=splits).train_ds)==30
+    with pytest.raises(ValueError, match='pad or cut'): TSDataLoaders.from_memmap([X[0],X[1,:,:50]], y[:2] if with_y else None)
+
+def test_a_list_of_arrays_of_new_samples():
+    "No sample has that many dimensions"
+    dls = TSDataLoaders.from_memmap(X, y, splits=splits)
+    for make in (dls.new_dl, dls.valid.new_dl):
+        with pytest.raises(ValueError, match=r'one is of shape \(40, 6, 100\): a list is one of samples.*by itself, several inputs as a tuple'): make([X,X])
+        assert make([*X]).one_batch()[0].shape==(40,6,100)
+
 @pytest.mark.parametrize('item_tfms', [None, Transform(lambda o: o)])
 @pytest.mark.parametrize('workers', [0,2])
 @pytest.mark.parametrize('cache', [None,'device'])

@@ -87,6 +87,12 @@ def test_a_list_of_labels_keeps_its_values(values):
         elif b is None or b!=b: assert a is None or a!=a
         else: assert a==b and not isinstance(a, str)
 
+@pytest.mark.parametrize('values', [[2**63,1], [2**63,-1], [2**64+1,2**64]])
+def test_large_integers_are_classes(values):
+    "NumPy makes floats of integers that have no type together"
+    dls = loaders(values*20)
+    assert list(dls.vocab)==sorted(values) and dls.train.one_batch()[1][:2].tolist()==[int(values[0]>values[1]),int(values[1]>values[0])]
+
 @pytest.mark.parametrize('kw', [dict(tfms=[None,TSClassification()]), dict(y_block=CategoryBlock)])
 def test_balanced_floats(kw):
     "0.0 and 1.0 are classes if that is said"
@@ -123,7 +129,7 @@ def test_several_labels(kind, kw):
     assert dls.c==3 and list(dls.vocab)==classes
     assert dls.train.one_batch()[1].tolist()==hot[:10].tolist()
     dls.train.show_batch(max_n=5)
-    want = [set(o) for o in sets[:5]]
+    want = [set(o) or {'(none)'} for o in sets[:5]]
     assert [set(filter(None, t.split(';'))) for t in titles()]==want
     test = dls.test_dl((X,of_kind(kind)), with_labels=True)
     assert test.one_batch()[1].tolist()==hot[:10].tolist()
@@ -166,6 +172,11 @@ said = [dict(y_block=MultiCategoryBlock), dict(tfms=[None,TSMultiLabelClassifica
 @pytest.mark.parametrize('y', [hot, hot.astype(bool), hot.astype('f4'), hot.tolist(), hot[:,:2]])
 def test_encoded_already(kw, y):
     with pytest.raises(ValueError, match=r"encoded=True, vocab=.* names of the \d columns"): loaders(y, **kw)
+
+@pytest.mark.parametrize('y', [hot, hot.astype(bool), hot.astype('f4'), hot.tolist()])
+def test_encoded_already_in_a_block(y):
+    "fastai's own setup makes classes of 0 and 1, and every sample has both; the first batch says what is wrong"
+    with pytest.raises(ValueError, match=r"encoded=True, vocab=.* names of the 3 columns"): block(y, MultiCategoryBlock).one_batch()
 
 def test_classes_0_and_1_are_no_columns():
     "Sets of different size are sets"

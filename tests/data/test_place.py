@@ -66,7 +66,8 @@ def test_where_they_belong(kw, steps, lines, tfms):
         learn.show_results(max_n=1, shuffle=False)
         ax = axes()[0]
         check(ax, X, steps, lines, 2, y[int(dls.valid_ds.items.idxs[0])])
-        assert ('dashed' in ax.get_title())==(len(steps)>1)
+        assert bool(ax.get_title())==(len(steps)==1)
+        assert {'true','predicted'}<={t.get_text() for t in ax.get_figure().legends[0].texts}
         Interpretation.from_learner(learn).plot_top_losses(2)
         check(axes()[0], X, steps, lines, 2)
 

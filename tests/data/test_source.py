@@ -5,7 +5,8 @@ from pathlib import Path
 from fastcore.foundation import L
 from memmap_ts.all import *
 from memmap_ts.data.source import Source, as_array, as_source
-from memmap_ts.collect import open_memmaps
+from memmap_ts.collect import open_memmaps, ragged
+from memmap_ts.data.padded import PadRule, Padded
 from memmap_ts.windows import windows
 import computed
 from computed import Ramps
@@ -39,6 +40,8 @@ class SourceTests:
     def at(self, rows, idxs): return [rows[i] for i in idxs] if isinstance(rows, list) else rows[np.asarray(idxs, int)]
 
     def out(self, src, n): return None if src.dtype is None else np.empty((n,*src.shape[1:]), src.dtype)
+    def n_bytes(self, reads, rows, numbers): return len(numbers)*reads.row_bytes
+    def selected(self, rows, numbers, vars, steps): return self.at(rows, numbers)[:,vars][:,:,steps]
 
     def test_length_shape_dtype(self, src, rows):
         assert len(src)==len(rows)==N and src.ndim==len(src.shape) and repr(src)
@@ -94,7 +97,7 @@ class SourceTests:
             self.same(reader.read(numbers), self.at(rows, numbers))
             out = self.out(src, len(numbers))
             got = reader.read(numbers, out)
-            assert src.dtype is None or got is out
+            assert out is None or got is out
             self.same(got, self.at(rows, numbers))
 
     @pytest.mark.parametrize('known', [True,False])
@@ -105,7 +108,7 @@ class SourceTests:
         tickets = [reads.announce(b) for b in batches]
         for b,t in zip(batches, tickets): self.same(reads.read(b, self.out(src, 10), t), self.at(rows, b))
         self.same(reads.read(batches[0], self.out(src, 10)), self.at(rows, batches[0]))
-        assert reads.n_rows==N+10 and reads.n_bytes==(N+10)*reads.row_bytes
+        assert reads.n_rows==N+10 and reads.n_bytes==self.n_bytes(reads, rows, [*batches.reshape(-1),*batches[0]])
         assert reads.way in ('memory','mapped','cached','direct','computed') and 0<=reads.share_in_memory<=1
         assert reads.only_copies in (True,False) and (reads.sweep_part is None or reads.sweep_part.n_bytes)
         if src.in_memory: assert reads.only_copies and reads.way=='memory'
@@ -172,7 +175,7 @@ class SourceTests:
             part,left = src.select(vars, steps)
             got = part.reader().read(numbers)
             if left: got = got[:,left[0]][:,:,left[1]]
-            self.same(got, rows[numbers][:,vars][:,:,steps])
+            self.same(got, self.selected(rows, numbers, vars, steps))
 
     def test_no_silent_load(self, src):
         if isinstance(self.wrapped(src), Source):
@@ -359,6 +362,111 @@ class TestWindowsOverFiles(WindowsOfFiles):
     def starts(self): return range(N)
 class TestWindowsOfFilesInFortranOrder(WindowsOfFiles): kw,fortran = dict(horizon=2),True
 
+lengths = np.random.default_rng(3).integers(1, 9, N)
+lengths[[4,33]] = 8
+steps = rng.integers(-99, 99, (lengths.sum(),3)).astype('f4')
+
+class Samples(list):
+    "Samples of their own length, and what an array of them would say"
+    def __init__(self, rows, shape):
+        super().__init__(rows)
+        self.shape,self.dtype = shape,rows[0].dtype
+
+class RaggedTests(SourceTests):
+    "60 samples of 1 to 8 steps"
+    selections = [(slice(1,None),slice(None)), (slice(0,3,2),slice(0,8)), (np.array([1,0]),np.arange(8))]
+    values,most_pickled = steps,2100 # of which lengths are 1,000
+    def make(self, folder): return ragged(self.on_disk(folder), lengths)
+    def on_disk(self, folder):
+        np.save(folder/'values.npy', self.values)
+        return folder/'values.npy'
+    def want(self):
+        rows = [np.ascontiguousarray(o.T) for o in np.split(self.values, np.cumsum(lengths)[:-1])]
+        return Samples(rows, (N,*rows[0].shape[:-1],8))
+    def out(self, src, n): return None
+    def at(self, rows, idxs): return [rows[i] for i in idxs]
+    def same(self, got, want):
+        assert isinstance(got, list) and len(got)==len(want)
+        for a,b in zip(got, want): SourceTests.same(self, a, b)
+    def n_bytes(self, reads, rows, numbers): return sum(rows[i].nbytes for i in numbers)
+    def selected(self, rows, numbers, vars, steps): return [rows[i][vars] for i in numbers]
+    def test_some_steps(self, src):
+        if src.ndim==3:
+            with pytest.raises(ValueError, match='max_len'): src.select(slice(None), slice(2,4))
+
+class TestRagged(RaggedTests): pass
+class TestRaggedInRAM(RaggedTests):
+    def on_disk(self, folder): return steps
+class TestRaggedLengthsOnDisk(RaggedTests):
+    most_pickled = 1300
+    def make(self, folder):
+        np.save(folder/'lengths.npy', lengths)
+        return ragged(self.on_disk(folder), folder/'lengths.npy')
+class TestRaggedVarsFirst(RaggedTests):
+    "A file of (vars, steps), each variable a piece of its own"
+    def on_disk(self, folder):
+        np.save(folder/'values.npy', np.pad(steps, [(0,2000),(0,0)]).T.copy())
+        return open_memmap(folder/'values.npy').T[:len(steps)]
+class TestRaggedFarSteps(RaggedTests):
+    "Three columns of 2,003, so that each step is a piece"
+    def on_disk(self, folder):
+        np.save(folder/'values.npy', np.pad(steps, [(0,0),(2,2000)]))
+        return open_memmap(folder/'values.npy')[:,2:5]
+class TestRaggedOfLabels(RaggedTests):
+    "One a step"
+    values = np.array(['rest','walk','run'])[np.arange(lengths.sum())%3]
+    most_pickled = 2100
+class TestRaggedPart(RaggedTests):
+    "Every second of other samples between, backwards, with steps that belong to none"
+    most_pickled = 3000
+    def make(self, folder):
+        rows = [np.full((k%3,3), -1, 'f4') if k%2 else o for k,o in zip(range(2*N), [x for o in self.want()[::-1] for x in (o.T,0)])]
+        many = np.array([max(len(o), 1) for o in rows])
+        rows = [o if len(o) else np.zeros((1,3), 'f4') for o in rows]
+        np.save(folder/'values.npy', np.concatenate([np.zeros((5,3), 'f4'),*rows]))
+        return ragged(folder/'values.npy', [len(o) for o in rows], 5+np.cumsum(many)-many)[-2::-2]
+class TestRaggedFiles(RaggedTests):
+    "Each sample in a file of its own"
+    most_pickled = 9000
+    def make(self, folder):
+        for k,o in enumerate(self.want()): np.save(folder/f'{k:02}.npy', o.T)
+        return ragged(open_memmaps(folder/'*.npy'))
+class TestRaggedAcrossFiles(RaggedTests):
+    "Samples begin in one file and end in the next, or in the one after"
+    most_pickled = 2800
+    def make(self, folder): return ragged(open_memmaps(in_files(folder, steps, (3,3,4,90,101))), lengths)
+class TestRaggedColumnsOfFiles(TestRaggedAcrossFiles):
+    def make(self, folder):
+        return ragged(open_memmaps(in_files(folder, np.pad(steps, [(0,0),(1,2)])[:,::-1], (9,40)))[:,[4,3,2]], lengths)
+class TestRaggedFarStepsOfFiles(TestRaggedAcrossFiles):
+    def make(self, folder): return ragged(open_memmaps(in_files(folder, np.pad(steps, [(0,0),(1,2000)]), (9,40)))[:,1:4], lengths)
+class TestRaggedFilesOfAllKinds(TestRaggedAcrossFiles):
+    def make(self, folder):
+        fns = in_files(folder, steps, (9,40,77))
+        np.save(fns[1], np.load(fns[1]).astype('f8'))
+        return ragged(open_memmaps([fns[0],fns[1],steps[40:77],fns[3]], dtype='f4'), lengths)
+
+class PaddedTests(RaggedTests):
+    "The same as batches: each as long as its longest sample"
+    rule = PadRule(value=7)
+    def make(self, folder): return Padded(super().make(folder), self.rule)
+    def same(self, got, want):
+        n = max((o.shape[-1] for o in want), default=0)
+        assert isinstance(got, np.ndarray) and (not len(want) or got.dtype==want[0].dtype) and got.shape[::2]==(len(want),n)
+        for x,o in zip(got, want):
+            k = o.shape[-1]
+            np.testing.assert_array_equal(x, np.pad(o, [(0,0),(0,n-k) if self.rule.side=='end' else (n-k,0)], constant_values=7))
+class TestPadded(PaddedTests): pass
+class TestPaddedAtTheStart(PaddedTests): rule = PadRule('start', 7)
+class TestPaddedCropped(PaddedTests):
+    rule = PadRule(value=7, max_len=3, keep='end')
+    selections = [(slice(1,None),slice(None)), (np.array([1,0]),slice(None))]
+    def want(self): return Samples([o[:,-3:] for o in super().want()], (N,3,3))
+class TestPaddedFiles(PaddedTests):
+    most_pickled = 2800
+    make_ragged = TestRaggedAcrossFiles.make
+    def make(self, folder): return Padded(self.make_ragged(folder), self.rule)
+
 class TestComputed(SourceTests):
     "A source that has `row` only: nothing lies anywhere"
     def make(self, folder): return Ramps(N)
@@ -371,11 +479,11 @@ class TestPartOfComputed(TestComputed):
 def test_every_case_has_run():
     "A class without `Test` before its name is not collected"
     def all_of(cls): return [cls, *(o for c in cls.__subclasses__() for o in all_of(c))]
-    base = {SourceTests,Array,Mapped,WindowsTests,Files,WindowsOfFiles}
+    base = {SourceTests,Array,Mapped,WindowsTests,Files,WindowsOfFiles,RaggedTests,PaddedTests}
     assert all(c.__name__.startswith('Test') for c in set(all_of(SourceTests))-base)
 
 @pytest.mark.parametrize('bad,err,words', [(3,TypeError,"rows from int: pass an array"), (np.array(1),TypeError,'no rows'), (np.ma.masked_equal([1,2], 2),ValueError,'masked values'),
-    ('no.npy',FileNotFoundError,'create_memmap'), ({'a':1},TypeError,'from dict'), (iter([1]),TypeError,'rows from list_iterator')], ids=str)
+    ('no.npy',FileNotFoundError,'create_memmap'), ({'a':1},TypeError,'from dict'), (iter([1]),TypeError,'rows from list_iterator')])
 def test_no_source(bad, err, words):
     with pytest.raises(err, match=words): as_source(bad)
 
@@ -397,7 +505,9 @@ def test_spawned_workers(tmp_path):
             from memmap_ts.data.source import as_source
             create_memmap('X.npy', (9,2,3))[:] = 1
             X,y = windows(np.arange(20.), 4, horizon=1)
-            srcs = [as_source(o) for o in ('X.npy', np.ones((3,2)), X, Ramps(4), Ramps(9)[2:4])]
+            create_memmap('values.npy', (9,2))[:] = 3
+            samples = [ragged('values.npy', [4,5]), ragged(np.ones(9), [4,5])[1:]]
+            srcs = [as_source(o) for o in ('X.npy', np.ones((3,2)), X, Ramps(4), Ramps(9)[2:4], *samples)]
             with get_context('spawn').Pool(1) as pool: assert pool.map(total, srcs)==list(map(total, srcs))
             print('fine')'''))
     r = subprocess.run([sys.executable, 'run.py'], cwd=tmp_path, env=_with_tests_on_path(), capture_output=True, text=True, timeout=300)

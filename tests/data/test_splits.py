@@ -4,7 +4,8 @@ from fastai.torch_core import set_seed
 from memmap_ts.all import *
 from memmap_ts.data.select import Select
 from memmap_ts.data.splits import check_splits, random_splits
-from memmap_ts.epoch.datasets import Inputs, as_series
+from memmap_ts.data.inputs import as_series
+from memmap_ts.epoch.datasets import Inputs
 
 @pytest.mark.parametrize('splits', [([0,1],[1,2]), ([],[1]), ([0],[]), ([0,9],[1]),
     ([True,False],[2]), [[[0],[1]],[[1],[0]]], 3, 'ab', {1,2}])

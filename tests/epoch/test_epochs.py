@@ -123,7 +123,7 @@ def test_order_of_reading_does_not_change_batches(fn):
 class SlowItem(ItemTransform):
     def encodes(self, o): time.sleep(.0002); return o
 class SlowBatch(Transform):
-    def encodes(self, o:torch.Tensor): time.sleep(.005); return o
+    def encodes(self, o:torch.Tensor): time.sleep(.01); return o
 
 @pytest.mark.parametrize('kw,phase', [(dict(item_tfms=SlowItem()),'item_tfms'), (dict(batch_tfms=SlowBatch()),'batch_tfms')], ids=['item','batch'])
 def test_advice(fn, kw, phase):
@@ -150,10 +150,12 @@ def test_cached_on_the_device(fn):
 
 def test_time_of_the_cache(fn):
     "Filling it, and taking batches from it, is waiting for data, not the model"
-    dls = loaders(fn, cache='device')
-    for _ in dls.train: pass
-    assert dls.train.last_epoch.share('data')>.5
-
+    for _ in range(5): # it takes a few milliseconds: another process may come between
+        dls = loaders(fn, cache='device')
+        for _ in dls.train: pass
+        share = dls.train.last_epoch.share('data')
+        if share>.5: break
+    assert share>.5
 
 @pytest.mark.parametrize('way,share,want', [('direct',0,'no room'), ('cached',.1,'next epoch should be faster'), ('mapped',1,'only had to be copied'), ('computed',1,'one by one')])
 def test_advice_of_ways(way, share, want):

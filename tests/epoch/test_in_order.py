@@ -1,7 +1,8 @@
 "Small rows of an array that fits in memory: what an epoch wants of it is read in order, beside the epoch"
-import gc, os, subprocess, sys, textwrap, threading, time, numpy as np, pytest, torch
+import gc, os, sys, threading, time, numpy as np, pytest, torch
 from fastai.data.block import RegressionBlock
 from fasttransform import Transform
+from forked import run
 from memmap_ts.all import *
 from memmap_ts.io import sweep
 from memmap_ts.io.linux import Linux
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.skipif(not isinstance(system, Linux), reason='only Linu
 rng = np.random.default_rng(0)
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch): monkeypatch.setattr(sweep, 'PATIENCE_SECONDS', 0)
+def at_once(monkeypatch): monkeypatch.setattr(sweep, 'FIRST_BATCH_SECONDS', 0)
 
 @pytest.fixture
 def begun(monkeypatch):
@@ -85,6 +86,21 @@ def test_then_it_is_in_memory(file, begun, epochs):
     for b in dls.train: break
     assert dls.train.last_epoch.arrays[0].way=='mapped' and len(begun)==1
 
+def test_then_no_thread_is_needed(file, begun):
+    "Copies are made where they are asked for, once all is in memory; every row still comes once, in the same order"
+    def threads(): return [t for t in threading.enumerate() if t.name=='memmap_ts']
+    X,dls = np.load(file),loader(file, seed=3)
+    it = iter(dls.train)
+    some = [next(it)[1]]
+    assert ended(begun) and len(threads())==1
+    for _ in range(10): some.append(next(it)[1])
+    assert not threads()
+    for x,y in it:
+        np.testing.assert_array_equal(x.numpy(), X[y.long().numpy()])
+        some.append(y)
+    again = loader(file, seed=3, prefetch=0)
+    assert torch.equal(torch.cat(some), torch.cat([y for _,y in again.train]))
+
 def in_memory(fn, first, end, row_bytes=800):
     "The share of rows from `first` to `end` that is in memory, without bringing any there"
     residency = RowReader(open_memmap(fn)).residency
@@ -151,14 +167,6 @@ def test_second_worker_leaves_it_to_the_first(file, begun, monkeypatch):
         it = iter(loader(file).train); next(it); it.close()
         assert ended(begun) and len(begun)==n
 
-def test_not_at_once(file, monkeypatch, epochs):
-    monkeypatch.setattr(sweep, 'PATIENCE_SECONDS', 60)
-    it = iter(loader(file).train); next(it)
-    t = next(t for t in threading.enumerate() if isinstance(t, Sweep))
-    it.close()
-    t.join(20)
-    assert not t.is_alive() and not epochs[0].only_copies
-
 def test_in_vain(file, begun, monkeypatch):
     "Where the array does not get into memory, or the system does not tell, it is not tried again"
     monkeypatch.setattr(Linux, 'page_in_memory', lambda self, fd, offset: False)
@@ -222,16 +230,16 @@ def test_truncated(file, begun, slow):
     assert begun and ended(begun)
 
 def test_python_ends_meanwhile(file):
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(f'''
+    r = run(f'''
         import os, time, threading, numpy as np
         from memmap_ts.all import *
         from memmap_ts.io import sweep
         from memmap_ts.io.linux import Linux
         from memmap_ts.testing import evict
-        sweep.PATIENCE_SECONDS,sweep.CHUNK_BYTES,read_at = 0,2**14,Linux.read_at
+        sweep.FIRST_BATCH_SECONDS,sweep.CHUNK_BYTES,read_at = 0,2**14,Linux.read_at
         Linux.read_at = lambda self, fd, buffer, at: (len(buffer)==2**14 and time.sleep(.1), read_at(self, fd, buffer, at))[1]
         dls = TSDataLoaders.from_memmap({str(file)!r}, np.arange(20_000)%3, splits=(range(20_000),), bs=64)
         evict({str(file)!r})
         it = iter(dls.train); next(it); next(it)
-        print(any(isinstance(t, sweep.Sweep) for t in threading.enumerate()))''')], capture_output=True, text=True, timeout=120)
+        print(any(isinstance(t, sweep.Sweep) for t in threading.enumerate()))''')
     assert r.returncode==0 and r.stdout=='True\n' and not r.stderr, r.stdout+r.stderr

@@ -1,7 +1,8 @@
 "Epochs of a loader: threads, buffers and file descriptors come and go cleanly, whatever the user does"
-import gc, os, subprocess, sys, tempfile, textwrap, threading, numpy as np, pytest, torch
+import gc, os, sys, tempfile, threading, numpy as np, pytest, torch
 from fasttransform import Transform
 from tsai.data.preprocessing import TSStandardize
+from forked import run
 from memmap_ts.all import *
 from memmap_ts.epoch import batches
 from memmap_ts.epoch.buffers import Buffers
@@ -120,8 +121,8 @@ def test_kept_by_a_transform():
 class Places(Buffers):
     "Buffers that note where in memory they are"
     def __init__(self, keep): super().__init__(keep); self.places = set()
-    def empty(self, shape, dtype, pinned=False):
-        res = super().empty(shape, dtype, pinned)
+    def empty(self, shape, dtype, **kwargs):
+        res = super().empty(shape, dtype, **kwargs)
         if res.nbytes>=2**16: self.places.add(res.__array_interface__['data'][0])
         return res
 
@@ -206,7 +207,7 @@ def test_fork_while_iterating():
             ok = ok and sum(len(b[0]) for b in dls.train)==3000
             os._exit(0 if ok else 1)
     '''
-    r = subprocess.run([sys.executable, '-c', textwrap.dedent(code), os.path.dirname(__file__)], capture_output=True, text=True, timeout=300)
+    r = run(code, os.path.dirname(__file__))
     assert r.returncode==0, r.stderr
 
 @pytest.mark.parametrize('how', ['exit','error','interrupt'])
@@ -219,7 +220,7 @@ def test_end_of_the_interpreter(how):
         if {how!r}=='error': 1/0
         if {how!r}=='interrupt': raise KeyboardInterrupt
     '''
-    r = subprocess.run([sys.executable, '-c', textwrap.dedent(code), os.path.dirname(__file__)], capture_output=True, text=True, timeout=120)
+    r = run(code, os.path.dirname(__file__))
     assert (r.returncode==0)==(how=='exit') and r.returncode not in (-6,-11), r.stderr
 
 def test_ctrl_c():
@@ -236,7 +237,7 @@ def test_ctrl_c():
         finally: over.set()
     del b
     gc.collect()
-    for t in threads(): t.join(5)
+    for t in threads(): t.join(60)
     assert not threads()
     assert sum(len(b[0]) for b in dls.train)==3000
 

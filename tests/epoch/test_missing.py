@@ -4,7 +4,7 @@ from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import IndexSplitter, ItemGetter
 from fasttransform import Transform
 from tsai.data.core import TSTensor
-from tsai.data.preprocessing import TSNan2Value, TSNormalize, TSStandardize
+from tsai.data.preprocessing import TSClip, TSNan2Value, TSNormalize, TSStandardize
 from memmap_ts.all import *
 
 rng = np.random.default_rng(0)
@@ -88,3 +88,42 @@ def test_in_the_last_batch(rows, tfms):
     dls,none = told(lambda: TSDataLoaders.from_memmap(with_nans(v1=rows), y, splits=splits, batch_tfms=tfms, bs=8, shuffle=False))
     (w,) = epochs(dls)
     assert not none and 'in variable 1' in str(w.message) and not epochs(dls)
+
+@pytest.mark.parametrize('kw', [{}, dict(batch_tfms=TSStandardize(by_sample=True)), dict(scale='window'), dict(dtype='float16'), dict(cache='device')], ids=str)
+def test_infinite(kw):
+    "Told as such, also where a transform makes NaN of it"
+    X = with_nans()
+    X[:,1,:5],X[::2,1,:5] = np.inf,-np.inf
+    with warnings.catch_warnings(record=True) as ws:
+        warnings.simplefilter('always')
+        dls = TSDataLoaders.from_memmap(X, y, splits=splits, bs=8, **kw)
+        for _ in range(2): list(dls.train), list(dls.valid)
+    (w,) = ws
+    assert w.category is RuntimeWarning
+    assert '8.33% of the values of X in a batch are infinite, in variable 1 (25%).' in str(w.message) and 'TSClip' in str(w.message)
+
+@pytest.mark.parametrize('tfm', [TSNormalize(by_sample=True, by_var=True), TSStandardize(by_sample=True, by_var=True, eps=0)], ids=str)
+def test_made_by_a_transform(tfm):
+    "What never changes in a sample is divided by zero: nothing is missing, and missing= is no remedy"
+    X = with_nans(); X[:,1] = 7
+    with warnings.catch_warnings(record=True) as ws:
+        warnings.simplefilter('always')
+        list(TSDataLoaders.from_memmap(X, y, splits=splits, bs=40, batch_tfms=tfm).train)
+    (w,) = ws
+    assert 'after its transforms, are NaN, in variable 1 (100%). Before them all values were finite' in str(w.message)
+    assert 'TSNormalize(by_sample=True) does' in str(w.message) and 'missing=' not in str(w.message)
+
+def test_infinite_by_workers_and_clipped():
+    X = with_nans()
+    X[:,1,:5] = np.inf
+    with pytest.warns(RuntimeWarning, match='infinite, in variable 1'): list(TSDataLoaders.from_memmap(X, y, splits=splits, bs=8, num_workers=1).train)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', RuntimeWarning)
+        for b in TSDataLoaders.from_memmap(X, y, splits=splits, bs=8, batch_tfms=[TSClip(-1e6, 1e6), TSStandardize(by_sample=True)]).train: assert b[0].isfinite().all()
+
+def test_infinite_and_nan():
+    "Both are told: either may be what makes NaN in the end"
+    X = with_nans(v2=range(60))
+    X[:,1,:5] = np.inf
+    (w,) = epochs(TSDataLoaders.from_memmap(X, y, splits=splits, bs=8, batch_tfms=TSClip(-9, 9)))
+    assert 'are infinite, in variable 1 (25%)' in str(w.message) and 'there are NaN, in variable 2 (10%)' in str(w.message)

@@ -1,8 +1,9 @@
 "The order of an epoch is a function: of every number once, of chance, of nothing but (n, seed, epoch), in every version"
-import math, subprocess, sys, textwrap, time, tracemalloc
+import math, time, tracemalloc
 from itertools import combinations
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
+from forked import run
 from memmap_ts.epoch.order import EpochOrder
 from memmap_ts.epoch.permutation import (FeistelPermutation, SortedPermutation, epoch_key, permutation, random_bits)
 from memmap_ts.io.linux import Linux
@@ -104,6 +105,7 @@ def test_the_chance_of_numpy_passes_too():
     assert min(p for _,p in all_p_values(100, [0,1,50,99], 10, make=NumPys))>1e-4
     assert min(p for _,p in all_p_values(100, [0,1,50,99], 10, make=Turned))<1e-10
 
+@pytest.mark.alone
 def test_ten_billion_take_nothing():
     EpochOrder(10**10, 0, 0).part(0, 64)
     tracemalloc.start()
@@ -142,6 +144,6 @@ def test_an_epoch_of_many_windows(tmp_path):
         some(100_000_000)
         print(anonymous_memory()-start)
     '''
-    r = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True)
+    r = run(code)
     assert r.returncode==0, r.stderr
     assert int(r.stdout)<60e6

@@ -1,5 +1,5 @@
 "An epoch that is left goes on elsewhere with exactly the batches that had not been handed out"
-import json, pickle, subprocess, sys, time
+import json, pickle, time
 from itertools import islice
 import numpy as np, pytest, torch
 from fastai.data.core import DataLoaders
@@ -7,7 +7,9 @@ from fastai.data.block import DataBlock, RegressionBlock
 from fastai.data.transforms import ItemGetter
 from fastai.learner import Learner
 from torch.utils.data import SubsetRandomSampler
+from forked import run
 from memmap_ts.all import *
+from memmap_ts.data.ranges import Ranges
 
 class Own:
     "A user's sampler: a function of a random generator"
@@ -39,6 +41,16 @@ def test_left_anywhere(way):
         assert again.state_dict()==left.state_dict() and len(again)==len(first)
         rest = rows(again) if k<len(first) else [] # with all handed out, the next epoch comes
         assert seen+rest==first and rows(again)==second
+
+def test_windows_of_many_groups():
+    "Their rows are kept as ranges, which tell the same as all numbers do"
+    X,y = windows(np.arange(3000, dtype='f4'), 4, horizon=1, groups=[300]*10)
+    ranges,_ = X.split_by_time()
+    assert type(ranges) is Ranges
+    a,b = (TSDataLoaders.from_memmap(X, y, splits=(o,), bs=256, seed=3).train for o in (ranges,np.asarray(ranges)))
+    seen = rows(islice(iter(a), 3))
+    b.load_state_dict(a.state_dict())
+    assert seen+rows(b)==rows(TSDataLoaders.from_memmap(X, y, splits=(ranges,), bs=256, seed=3).train)
 
 def test_workers():
     whole = rows(loader())
@@ -164,6 +176,7 @@ def test_windows_copied_elsewhere(tmp_path):
     there.load_state_dict(here.state_dict())
     assert len(seen)+len([*there])==len(here)
 
+@pytest.mark.alone
 def test_far_into_many_rows(tmp_path):
     "Half a second would be long: nothing of what is skipped is worked out or read; the state is small"
     series = create_memmap(tmp_path/'series.npy', (100_000_000, 1)) # holes
@@ -251,7 +264,7 @@ def test_python_ends_in_an_epoch(tmp_path):
     "A script that looks at one batch says nothing at its end"
     np.save(tmp_path/'X.npy', np.zeros((50,1,4),'f4'))
     code = f"from memmap_ts.all import *; it = iter(TSDataLoaders.from_files({str(tmp_path/'X.npy')!r}).train); next(it)"
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    r = run(code)
     assert (r.returncode,r.stderr)==(0,'')
 
 @pytest.mark.parametrize('workers', [0,2])

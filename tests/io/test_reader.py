@@ -127,8 +127,8 @@ def test_part_to_read_in_order(saved):
     assert not reads.sweep_part and reads.only_copies
 
 @linux
-@pytest.mark.parametrize('row,n,rows,want', [(4096,8000,8000,True), (4096,8000,1000,False), (40_960,800,800,False), (40_960,800,2000,False)],
-    ids=['pages','few of them','large rows','large rows, often'])
+@pytest.mark.parametrize('row,n,rows,want', [(4096,8000,8000,True), (4096,8000,1000,False), (40_960,800,800,True), (40_960,800,500,False),
+    (81_920,400,400,False), (81_920,400,700,False)], ids=['pages','few of them','larger rows','some of them','large rows','large rows, often'])
 def test_larger_rows_in_order(saved, row, n, rows, want):
     reads = RowReader(evicted(saved(np.zeros((n,row), 'u1')))).epoch(rows, rng.integers(0, n, 256), rng.permutation(n)[:64])
     assert bool(reads.sweep_part)==want
@@ -157,3 +157,23 @@ def test_who_writes_is_asked_when_an_epoch_begins(saved, begun):
     if begun: reader.check_unchanged()
     else:
         with pytest.raises(OSError, match='was written to since'): reader.check_unchanged()
+
+@linux
+def test_pieces_of_any_size(tmp_path):
+    "More than fit into one call, in any order; what is in memory is known as for pieces of one size"
+    (tmp_path/'a.bin').write_bytes(np.random.default_rng(0).bytes(300_000))
+    whole,rng = np.fromfile(tmp_path/'a.bin', 'u1'),np.random.default_rng(1)
+    reader = RowReader(np.memmap(tmp_path/'a.bin', 'u1', 'r', 77))
+    sizes = rng.integers(1, 9000, 300)
+    offsets = rng.integers(0, 300_000-77-sizes)
+    places,out = np.cumsum(sizes)[::-1]-sizes[::-1],np.zeros(sizes.sum(), 'u1')
+    places = places[::-1].copy()
+    assert reader.file.read_pieces(offsets, sizes, out, places, str)
+    for o,n,p in zip(offsets, sizes, places): assert (out[p:p+n]==whole[77+o:77+o+n]).all()
+    system.evict(tmp_path/'a.bin')
+    assert reader.file.read_into(100_000, np.empty(60_000, 'u1')) # so that some pages are there
+    reader.residency.look()
+    assert 0<reader.residency.share_of_file()<1
+    for n in (1,4096,4097,9000):
+        one,each = (reader.residency.pages(offsets, o) for o in (n,np.full(300, n)))
+        assert np.unique(one[0]).tolist()==np.unique(each[0]).tolist() and (one[2]==each[2]).all()

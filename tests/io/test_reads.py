@@ -173,6 +173,14 @@ class TestCached(FromDisk):
     def make(self, array): return CachedReads(RowReader(array))
 
 @linux
+class TestCachedByBlocks(FromDisk):
+    "Blocks of neighbours were asked for before; what has come of them is copied from the mapping"
+    def make(self, array):
+        reads = CachedReads(RowReader(array))
+        for first in range(0, len(array), 50): reads.hint_block(np.arange(first, min(first+50, len(array))))
+        return reads
+
+@linux
 class TestCachedWithoutCalls(FromDisk):
     def make(self, array): return CachedReads(RowReader(array, NoCalls()))
 
@@ -219,6 +227,29 @@ def test_direct_reads_are_what_it_says(tmp_path):
     assert not isinstance(reads.announce(np.arange(4000)%2000), DirectTicket) # 33 MB
     small = direct(np.memmap(fn, 'u1', 'r', 0, (100_000,100)), system)
     assert [isinstance(small.announce(rows), DirectTicket) for rows in (np.arange(50), np.arange(50)*2)]==[False,True]
+
+@linux
+@pytest.mark.parametrize('block', [512,4096])
+def test_small_rows_past_the_cache(tmp_path, block):
+    "They are read in blocks of the device; those of a batch that share blocks, or are neighbours, come by one read"
+    started = []
+    class Noted(Linux):
+        def direct_block(self, fd): return max(block, super().direct_block(fd))
+        def start_direct_reads(self, fd, offsets, addresses, sizes):
+            started.append((offsets,sizes))
+            return super().start_direct_reads(fd, offsets, addresses, sizes)
+    values = np.random.default_rng(0).integers(0, 256, (5000,400), 'u1')
+    np.save(tmp_path/'X.npy', values)
+    reads = direct(np.load(tmp_path/'X.npy', mmap_mode='r'), Noted())
+    apart = np.random.default_rng(1).permutation(200)*25 # 10 kB between them
+    for rows,n_reads in ((apart,200), (np.append(apart, apart+1),200), (np.array([7,7,8,6,4999]),2)):
+        ticket,out = reads.announce(rows),np.empty((len(rows),400), 'u1')
+        offsets,sizes = started[-1]
+        assert len(offsets)==n_reads and not (offsets%reads.block).any() and not (sizes%reads.block).any()
+        assert sizes.max()<=1200+2*reads.block
+        np.testing.assert_array_equal(reads.read(rows, out, ticket), values[rows])
+    assert reads.works and reads.n_rows==605
+    reads.close()
 
 @linux
 @pytest.mark.parametrize('n,n_bytes', [(64,8*2**20),(11,2*2**20),(9,9*26*4096)])

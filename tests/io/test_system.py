@@ -2,7 +2,7 @@
 import mmap, os, subprocess, sys, numpy as np, pytest
 from memmap_ts.store import open_memmap
 from memmap_ts.io.darwin import Darwin
-from memmap_ts.io.linux import Linux, container_room
+from memmap_ts.io.linux import Linux, container_room, huge_memory
 from memmap_ts.io.portable import Portable
 from memmap_ts.io.reader import RowReader
 from memmap_ts.io.system import choose_system, system
@@ -19,7 +19,7 @@ def uses(array, platform):
     return reader
 
 _constants = [(os,'RWF_NOWAIT'), (os,'posix_fadvise'), (os,'POSIX_FADV_WILLNEED'), (os,'POSIX_FADV_RANDOM'), (os,'O_DIRECT'), (os,'SCHED_BATCH'),
-              (mmap,'MADV_RANDOM'), (mmap,'MADV_HUGEPAGE'), (mmap,'MADV_DONTFORK')]
+              (mmap,'MADV_RANDOM'), (mmap,'MADV_HUGEPAGE')]
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='is about Linux')
 @pytest.mark.parametrize('module,name', _constants, ids=[n for _,n in _constants])
@@ -30,6 +30,21 @@ def test_a_constant_is_missing(saved, monkeypatch, module, name):
     system.evict(fn)
     monkeypatch.delattr(module, name)
     for platform in (Linux(), Small()): uses(open_memmap(fn), platform).system.run_in_background()
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='is about Linux')
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_memory_for_direct_reads_in_a_forked_process():
+    "A child finds zeros there, and what it gives back is not what something else got meanwhile"
+    memory = huge_memory(2**23)
+    memory[:] = 1
+    pid = os.fork()
+    if not pid:
+        ok = not memory.any()
+        others = [mmap.mmap(-1, 2**22) for _ in range(8)]
+        del memory
+        for other in others: other[::mmap.PAGESIZE] = b'1'*(2**22//mmap.PAGESIZE)
+        os._exit(0 if ok else 1)
+    assert os.waitpid(pid, 0)[1]==0 and memory.all()
 
 @pytest.mark.parametrize('platform', [Portable(),Darwin()], ids=['portable','darwin'])
 def test_platforms_of_others(saved, platform):

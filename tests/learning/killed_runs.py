@@ -4,7 +4,7 @@ Small runs that are killed at every step, and go on.
 `python killed_runs.py FOLDER EVERY STRIDE` prints how many, and every fault; with a stride of 2 every second step is left out. The children are forked from one process that has
 imported all. Each run is killed at its k-th step, goes on, is killed again some steps later, and goes on to its end.
 """
-import json, os, random, signal, sys, warnings
+import gc, json, os, random, signal, sys, warnings
 import numpy as np, torch
 from pathlib import Path
 from torch import nn
@@ -117,5 +117,6 @@ def told(folder):
 if __name__=='__main__':
     torch.set_num_threads(1)
     warnings.simplefilter('ignore')
+    gc.freeze() # or each child goes through all that was imported, and copies it by that
     folder,every,stride = Path(sys.argv[1]),int(sys.argv[2]),int(sys.argv[3])
     for line in (killed(folder, every, stride) if every else told(folder)): print(line, flush=True)

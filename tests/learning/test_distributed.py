@@ -175,6 +175,25 @@ def looked_at(path):
 
 def test_what_is_asked_of_a_model(): same_as_one(looked_at, 2, 3)
 
+def forecasts(path):
+    "Predictions, inputs and metrics in units of their own: each process knows the scale of its samples"
+    a,res = np.random.default_rng(0).normal(size=(120,3)).astype('f4'),{}
+    a[60:] *= 1000
+    X,y = windows(a, 8, horizon=1, get_y=[2,0], groups=[60,60])
+    for scale in ('group','window'):
+        set_seed(1)
+        dls = TSDataLoaders.from_memmap(X, y, scale=scale, bs=8, seed=0, path=path)
+        learn = Learner(dls, flat(24, 2), loss_func=MSELossFlat(), metrics=[mae,unscaled(mae),unscaled(R2Score())], opt_func=SGD)
+        with distributed(learn), learn.no_bar(), learn.no_logging():
+            learn.fit(1, 1e-2)
+            res[scale] = [*values(learn),*(o.numpy()/1000 for o in learn.get_preds(with_input=True, with_loss=True))]
+            files = {k:path/f'{scale} {k}.npy' for k in ('preds','inputs')}
+            res[scale] += [np.array(o)/1000 for o in preds_to_memmap(learn, X[50:70], files, bs=8, progress=False).values()]
+            res[scale] += feature_importance(learn, show_chart=False, key_metric_idx=1).iloc[:,1].tolist()
+    return res
+
+def test_units_of_their_own(): same_as_one(forecasts, 2)
+
 class Stops(nn.Module):
     "A model that is stopped at its fourth batch"
     n = 0

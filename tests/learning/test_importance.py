@@ -94,3 +94,12 @@ def test_what_can_not_be_asked(learn, saved):
     alone = ts_learner(TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=(range(80),), bs=16), 'FCN', metrics=accuracy)
     for f in (feature_importance, step_importance):
         with pytest.raises(ValueError, match='no validation set.*pass X and y'): f(alone, show_chart=False)
+
+def test_names_of_a_table():
+    "The names of columns are those of the bars"
+    S = np.random.default_rng(0).normal(size=(200,3)).cumsum(0)
+    dls = TSDataLoaders.from_memmap(*windows(pd.DataFrame(S, columns=['heat','wind','price']), 20, horizon=1, get_y=['heat']), bs=16)
+    learn = Learner(dls, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60,1)))
+    assert {*feature_importance(learn, show_chart=False).Feature}=={'BASELINE','heat','wind','price'}
+    given = feature_importance(learn, feature_names=list('abc'), show_chart=False)
+    assert {*given.Feature}=={'BASELINE',*'abc'}

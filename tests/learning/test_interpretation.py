@@ -34,6 +34,9 @@ def test_interpretation(kind, saved, capsys):
     t = rng.integers(0, 5, (80,10) if kind=='dense' else 80)
     t[:5] = np.arange(5)[:,None] if kind=='dense' else np.arange(5)
     class Out(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.somewhere = nn.Parameter(torch.zeros(1)) # fastai asks a parameter for the device
         def forward(self, x): p = x[:,:5,:10].transpose(1,2) if kind=='dense' else x[:,:5,0]*torch.tensor([1.,1,1,1,0 if kind=='never predicted' else 1]); return p
     dls = TSDataLoaders.from_files(saved(X), saved(t, 't.npy'), splits=(range(40),range(40,80)), bs=7, y_block=CategoryBlock)
     learn = Learner(dls, Out(), loss_func=CrossEntropyLossFlat(axis=-1))
@@ -50,9 +53,26 @@ def test_interpretation(kind, saved, capsys):
 def test_interpretation_of_other_targets(saved):
     hot = (np.random.default_rng(0).random((80,4))<.5).astype('u1')
     dls = TSDataLoaders.from_files(saved(X), saved(hot, 't.npy'), splits=splits, bs=20, y_block=MultiCategoryBlock(encoded=True, vocab=list('abcd')))
-    with pytest.raises(ValueError, match='one class for each sample'): ClassificationInterpretation.from_learner(Learner(dls, First()))
+    with pytest.raises(ValueError, match='^these samples have any number of classes.*one class for each sample.*take `Interpretation`'):
+        ClassificationInterpretation.from_learner(Learner(dls, First()))
 
 def test_nothing_to_interpret(saved):
     learn = Learner(TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=(range(80),), bs=16), First(), loss_func=CrossEntropyLossFlat())
     with pytest.raises(ValueError, match='no validation set.*ds_idx=0'): ClassificationInterpretation.from_learner(learn)
     with learn.no_bar(): assert ClassificationInterpretation.from_learner(learn, ds_idx=0).confusion_matrix().sum()==80
+
+@pytest.mark.parametrize('targets', [np.arange(80, dtype='f4'), np.zeros((80,2,3), 'f4')], ids=['numbers','forecasts'])
+def test_interpretation_of_no_classes(targets):
+    learn = Learner(TSDataLoaders.from_memmap(X, targets, splits=splits, bs=20), First())
+    with pytest.raises(ValueError, match='no classes.*`Interpretation` of fastai.interpret'): ClassificationInterpretation.from_learner(learn)
+
+@pytest.mark.parametrize('k', [0,-1,41])
+def test_more_samples_than_there_are(saved, k):
+    learn = Learner(TSDataLoaders.from_files(saved(X), saved(y, 'y.npy'), splits=splits, bs=16), First(), loss_func=CrossEntropyLossFlat())
+    with learn.no_bar():
+        interp = ClassificationInterpretation.from_learner(learn)
+        with pytest.raises(ValueError, match=f'k={k}: how many of the 40 samples'): interp.plot_top_losses(k)
+        for some in (2,range(1,3),[0,5]):
+            interp.plot_top_losses(some)
+            assert len([ax for ax in plt.gcf().axes if ax.lines])==2
+            plt.close('all')

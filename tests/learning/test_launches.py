@@ -62,8 +62,8 @@ def printed_by(*processes):
     return ''.join(res)
 
 def losses(printed):
-    "Losses and metrics of all epochs, from what fastai prints"
-    return [float(o) for line in re.findall(r"\[\d+, ([^']*), '", printed) for o in line.split(',')]
+    "Losses and metrics of all epochs, from the table that fastai prints"
+    return [float(o) for line in re.findall(r"^\d+ +([\d. ]*) \d+:\d+ *$", printed, re.M) for o in line.split()]
 
 def weights(folder):
     return torch.load(folder/'models'/'trained.pth', weights_only=False)['model']
@@ -178,6 +178,19 @@ def test_accelerate_does_not_know(folder):
 
 # --- a loop of one's own
 
+def _at_exit(folder):
+    "What is registered for the end of Python"
+    import atexit
+    functions = []
+    atexit.register = lambda f, *args: functions.append(f.__name__)
+    for _ in range(2):
+        with distributed(make_learn(folder)): pass
+    return functions
+
+def test_threads_of_the_group_may_finish_before_python_ends(folder):
+    "Else one process in some hundred is aborted"
+    assert [fs.count('_let_threads_finish') for fs in on_ranks(2, _at_exit, folder)]==[1,1]
+
 def _loop(folder):
     os.chdir(folder)
     return runpy.run_path('loop.py')['main']()
@@ -214,7 +227,7 @@ def test_trouble(folder, how, message):
     with pytest.raises(Failed) as e: on_ranks(2, _in_trouble, folder, how, grace=15 if how!='hangs' else 1)
     other,own = e.value.errors
     assert 'RuntimeError: process 0 waited in vain' in other and message in own
-    assert time.monotonic()-began<30
+    assert time.monotonic()-began<90 # before `on_ranks` gives up; the first test to need it waits for its server
 
 def _fit(folder, how):
     learn = make_learn(folder, dropout=0., cbs=[ResumeCallback(every=2), InTrouble(how)])
@@ -270,7 +283,8 @@ def test_error_under_accelerate(folder):
     with started(command, folder) as p:
         printed,_ = p.communicate(timeout=100)
         assert p.returncode
-    assert 'it is broken' in printed and 'process 0 waited in vain' in printed
+    assert 'it is broken' in printed
+    assert 'process 0 waited in vain' in printed or 'closing signal' in printed # whoever notices first: it, or the launcher
     pids = [int(o) for o in re.findall(r'process (\d+)\n', printed)]
     assert len(pids)==2 and not any(map(is_there, pids))
 

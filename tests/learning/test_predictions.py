@@ -1,5 +1,5 @@
 "Predictions on disk: those of `get_preds`, and going on after a stop"
-import os, subprocess, sys, textwrap, numpy as np, pytest
+import os, warnings, numpy as np, pytest
 from fastai.callback.schedule import Learner
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ItemGetter
@@ -8,6 +8,7 @@ from torch import nn
 from tsai.data.preprocessing import TSStandardize
 from tsai.inference import * # learn.get_X_preds
 from tsai.learner import ts_learner
+from forked import run
 from memmap_ts.all import *
 from motions import X, splits, y
 
@@ -48,6 +49,15 @@ def test_preds_to_memmap(saved, tmp_path):
     learn.model = Counts()
     np.testing.assert_allclose(preds_to_memmap(learn, fn, tmp_path/'q.npy', bs=10), want, rtol=1e-6)
     assert 0<Counts.n<80 # what was there was not computed again
+
+def test_samples_are_not_replaced(saved, tmp_path):
+    fn = saved(X)
+    learn = Learner(TSDataLoaders.from_files(fn, saved(np.arange(80)%6, 't.npy'), splits=splits, bs=10), Noop())
+    for new in (fn, open_memmap(fn), itemify(open_memmap(fn)[:20])):
+        for to in (fn, {'preds':tmp_path/'p.npy', 'inputs':fn}):
+            with pytest.raises(ValueError, match="is read.*can't be the destination"): preds_to_memmap(learn, new, to, overwrite=True, progress=False)
+    np.testing.assert_array_equal(np.load(fn), X)
+    assert not list(tmp_path.glob('p.npy*'))
 
 def test_what_another_run_has_left(saved, tmp_path):
     "A killed run of another X, model or dtype does not keep anybody from writing: `overwrite=True` begins anew"
@@ -121,7 +131,7 @@ killed = '''
 def test_preds_killed(tmp_path):
     "Killed again and again, at any moment, and called again: the file of one run that nobody disturbed"
     np.save(tmp_path/'X.npy', np.random.default_rng(0).normal(size=(3000,5,20)).astype('f4'))
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(killed), tmp_path], capture_output=True, text=True, timeout=120)
+    r = run(killed, tmp_path)
     assert r.returncode==0 and 'Error' not in r.stderr, r.stderr
     safe = [int(o) for o in r.stdout.split()]
     assert len(safe)>3 and safe[:-1]==sorted(safe[:-1]) and len(set(safe))>2, safe # each went on where the one before was killed
@@ -158,3 +168,18 @@ def test_decoded_beside_a_missing_class(tmp_path):
     d = DataBlock((MemmapBlock,CategoryBlock(add_na=True)), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)])
     learn = Learner(d.dataloaders((X,np.arange(80)%5), bs=10), Noop())
     with pytest.raises(ValueError, match='neither all text nor all numbers.*dls.vocab'): preds_to_memmap(learn, X, {'preds':tmp_path/'p.npy', 'decoded':tmp_path/'d.npy'}, progress=False)
+
+def test_nan_predictions_are_told_once(tmp_path):
+    "How many, in each call; nothing is said of others"
+    Z = X[:20].copy()
+    Z[3,1,5] = Z[17,0,2] = np.nan
+    learn = Learner(TSDataLoaders.from_memmap(X, np.arange(80)%6, splits=splits, bs=10), Noop())
+    calls = (lambda Z: learn.get_X_preds(Z, bs=4), lambda Z: learn.get_preds(dl=learn.dls.test_dl(Z, bs=4)),
+             lambda Z: preds_to_memmap(learn, Z, tmp_path/'p.npy', bs=4, progress=False, overwrite=True))
+    for call in calls:
+        for _ in range(2):
+            with pytest.warns(RuntimeWarning, match='2 of 20 predictions are NaN.*NaN or infinite values') as told: call(Z)
+            assert len([w for w in told if 'predictions are NaN' in str(w.message)])==1
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', RuntimeWarning)
+            call(X[:20])

@@ -2,7 +2,7 @@
 import math, os, warnings, numpy as np
 from numpy.testing import assert_allclose as close, assert_array_equal as equal
 from memmap_ts.stats import Stats
-from memmap_ts.summary.subject import summarise
+from memmap_ts.summary.summarise import summarise
 
 def stats_of(X, idxs=None, by='var', **sizes):
     "What `memmap_stats` gives, of blocks and steps of other sizes: small ones, so that there are many"

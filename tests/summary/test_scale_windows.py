@@ -1,9 +1,10 @@
 "Scaling by all training samples where these are windows, parts of rows, or one of several inputs"
-import subprocess, sys, textwrap, warnings, numpy as np, pytest, torch
+import warnings, numpy as np, pytest, torch
 from numpy.testing import assert_allclose as close, assert_array_equal as equal
 from tsai.data.preprocessing import TSClipOutliers, TSNormalize, TSRobustScale, TSStandardize
+from forked import run
 from memmap_ts.all import *
-from memmap_ts.summary.scale import sample_rows
+from memmap_ts.summary.sample import sample_rows
 from summaries import rows_of
 from memmap_ts.io.linux import Linux
 from memmap_ts.io.system import system
@@ -136,7 +137,7 @@ def test_two_series():
 @pytest.mark.skipif(not isinstance(system, Linux), reason='only Linux tells anonymous memory (RssAnon)')
 @pytest.mark.parametrize('shape,first', [((100_000_000,),1), ((4,25_000_000),0)])
 def test_memory(shape, first, tmp_path):
-    (tmp_path/'run.py').write_text(textwrap.dedent('''
+    code = '''
         import sys, numpy as np
         from memmap_ts.all import *
         from memmap_ts.testing import watch_memory
@@ -148,11 +149,10 @@ def test_memory(shape, first, tmp_path):
                     TSDataLoaders.from_memmap(W, splits=splits, batch_tfms=t)
             memmap_stats(W, range(10**5), by=('var','step'), progress=False)
         go(np.ones(2*10**5, 'f4'), 96)
-        print('peak', watch_memory(lambda: go(open_memmap(sys.argv[1]), 96), .005)[1])'''))
+        print('peak', watch_memory(lambda: go(open_memmap(sys.argv[1]), 96), .005)[1])'''
     a = create_memmap(tmp_path/'X.npy', shape)
     assert a.nbytes>=4e8
-    args = [sys.executable, tmp_path/'run.py', tmp_path/'X.npy', str(first)]
-    r = subprocess.run(args, capture_output=True, text=True, timeout=900)
+    r = run(code, tmp_path/'X.npy', first)
     assert r.returncode==0, r.stderr
     peak = int(r.stdout.split()[-1])
     assert peak < 200e6, f'{peak/1e6:.0f} MB'
@@ -170,3 +170,10 @@ def test_infinite_values_are_told(t, saved):
     with pytest.raises(ValueError, match='infinite values in training rows, in variable'):
         TSDataLoaders.from_memmap(saved(X), splits=(range(20),range(20,40)), batch_tfms=t)
     TSDataLoaders.from_memmap(saved(X), splits=(range(20,40),range(20)), batch_tfms=t)
+
+@pytest.mark.parametrize('scale', ['var','group'])
+def test_infinite_values_of_both_signs_are_told(scale):
+    "Their mean is NaN, not infinite"
+    a = np.random.default_rng(0).normal(size=(200,2)).astype('f4'); a[3:5,1] = np.inf,-np.inf
+    with pytest.raises(ValueError, match='infinite values in training steps, in variable 1'):
+        TSDataLoaders.from_memmap(*windows(a, 20, horizon=2, get_y=0), scale=scale)

@@ -1,13 +1,16 @@
 "One pass over arrays of any order, and over any other source of rows"
-import os, subprocess, sys, textwrap, warnings, numpy as np, pytest
+import os, warnings, numpy as np, pytest
+from math import prod
 from numpy.testing import assert_allclose as close, assert_array_equal as equal
 from memmap_ts.all import *
 from memmap_ts.data.contract import SourceReader
 from memmap_ts.data.source import Source
+from memmap_ts.io.file import MappedFile
 from memmap_ts.io.linux import Linux
 from memmap_ts.io.system import system
 from memmap_ts.summary.scan import scan_array
 from memmap_ts.summary.subject import WindowsSubject
+from forked import run
 from summaries import stats_of
 
 @pytest.mark.parametrize('by', ['var','step','sample','all',('var','step'),('sample','var')])
@@ -43,6 +46,28 @@ def test_rows_longer_than_a_block(size):
         close(st.std, X.std(axes), rtol=1e-9)
 
 @pytest.mark.skipif(not isinstance(system, Linux), reason='only Linux tells which file is mapped')
+@pytest.mark.parametrize('shape', [(4000,4),(4000,),(4000,4,1)])
+def test_rows_of_a_few_bytes_are_read_together(shape, saved, monkeypatch):
+    "In one call for each block, all rows, every second one, or runs of them"
+    x,calls = np.arange(prod(shape), dtype='f4').reshape(shape),[]
+    a = open_memmap(saved(x))
+    monkeypatch.setattr(MappedFile, 'read_into', lambda *args, read=MappedFile.read_into: calls.append(1) or read(*args))
+    monkeypatch.setattr(MappedFile, 'read_pieces', lambda self, offsets, *args, read=MappedFile.read_pieces: calls.extend(offsets) or read(self, offsets, *args))
+    for rows,most in ((None,1), (np.arange(0, 4000, 2),1), (np.r_[:100,2000:2100,3900:4000],3)):
+        calls.clear()
+        assert stats_of(a, rows, 'all').mean==x[slice(None) if rows is None else rows].mean(dtype='f8')
+        assert 0<len(calls)<=most
+
+def test_one_variable_is_read_at_once(saved, monkeypatch):
+    "Not value by value: the stride of an axis of one value may be any"
+    def no(*args): raise AssertionError('read in pieces')
+    monkeypatch.setattr('memmap_ts.io.file.MappedFile.read_many', no)
+    a = np.random.default_rng(0).normal(size=5000)
+    for kw in (dict(), dict(seq_first=True)):
+        W,_ = windows(saved(a), 20, **kw)
+        close(memmap_stats(W, range(4000), progress=False).mean, W[list(range(4000))].mean(), rtol=1e-12)
+
+@pytest.mark.skipif(not isinstance(system, Linux), reason='only Linux tells which file is mapped')
 def test_truncated_after_it_was_opened(saved):
     fn = saved(np.zeros((1000,2,50)))
     code = f"""
@@ -52,16 +77,18 @@ import os
 a = open_memmap({str(fn)!r}); os.truncate({str(fn)!r}, 1000)
 try: memmap_stats(a)
 except OSError as e: print(e)"""
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    r = run(code)
     assert 'truncated while it was read' in r.stdout, r.stderr
 
-def test_same_digits_each_time():
+def test_same_digits_each_time(monkeypatch):
+    "Whichever thread comes first"
+    monkeypatch.setattr('torch.get_num_threads', lambda: 3)
     X = np.random.default_rng(0).normal(7, 2, (20_000,3,10))
     assert len({stats_of(X, step_bytes=2**12).std.tobytes() for _ in range(10)})==1
 
 @pytest.mark.skipif(not isinstance(system, Linux), reason='only Linux tells anonymous memory (RssAnon)')
 def test_memory(tmp_path):
-    (tmp_path/'run.py').write_text(textwrap.dedent('''
+    code = '''
         import sys, numpy as np
         from memmap_ts.all import *
         from memmap_ts.testing import watch_memory
@@ -70,8 +97,8 @@ def test_memory(tmp_path):
         def go():
             for idxs in (None,np.arange(0,5000,3)):
                 for by in ('var',('var','step')): memmap_stats(X, idxs, by, progress=False)
-        print(watch_memory(go, .005)[1])'''))
-    r = subprocess.run([sys.executable, tmp_path/'run.py', tmp_path/'X.npy'], capture_output=True, text=True)
+        print(watch_memory(go, .005)[1])'''
+    r = run(code, tmp_path/'X.npy')
     assert r.returncode==0, r.stderr
     assert int(r.stdout) < 200e6
 

@@ -51,7 +51,7 @@ def test_the_steps_are_closed(how):
     thread = ahead.thread
     del ahead
     gc.collect()
-    thread.join(5)
+    thread.join(60)
     assert closed==['memmap_ts']
 
 def test_close_twice_and_from_the_thread_itself():
@@ -67,8 +67,50 @@ def test_close_twice_and_from_the_thread_itself():
     ahead = Background(steps(), 1)
     next(ahead)
     box.append(ahead)
-    ahead.thread.join(5)
+    ahead.thread.join(60)
     assert not ahead.thread.is_alive()
+
+def numbers_and_their_threads(n):
+    for i in range(n): yield i,threading.current_thread().name
+
+@pytest.mark.parametrize('taken', [0,1,5])
+def test_the_thread_leaves_the_rest(taken):
+    ahead = Background(numbers_and_their_threads(50), 3)
+    some = [next(ahead) for _ in range(taken)]
+    ahead.leave_thread(); ahead.leave_thread()
+    numbers,names = zip(*some, *ahead)
+    here = names.index('MainThread')
+    assert numbers==tuple(range(50)) and not ahead.thread.is_alive()
+    assert taken<here<=taken+5 and set(names[:here])=={'memmap_ts'} and set(names[here:])=={'MainThread'}
+
+@pytest.mark.parametrize('n', [0,1,2])
+def test_it_leaves_nothing(n):
+    ahead = Background(iter(range(n)), 5)
+    ahead.thread.join(5)
+    ahead.leave_thread()
+    assert list(ahead)==list(range(n)) and list(ahead)==[]
+
+@pytest.mark.parametrize('how', ['close at once','close later','delete','error'])
+def test_what_a_thread_has_left_is_closed(how):
+    closed = []
+    def steps():
+        try:
+            for i in range(100):
+                yield i
+                if how=='error' and i==20: raise ZeroDivisionError
+        finally: closed.append(threading.current_thread().name)
+    ahead = Background(steps(), 2)
+    next(ahead)
+    ahead.leave_thread()
+    if how!='close at once':
+        for _ in range(10): next(ahead)
+    if how.startswith('close'): ahead.close()
+    if how=='error':
+        with pytest.raises(ZeroDivisionError): list(ahead)
+    assert how=='delete' or list(ahead)==[]
+    del ahead
+    gc.collect()
+    assert len(closed)==1
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system has no fork')
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')

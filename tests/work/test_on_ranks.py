@@ -32,10 +32,10 @@ def test_results():
 
 @pytest.mark.parametrize('how,message', [
     ('error', 'ValueError: it is broken'), ('kill', 'ended with status -9'), ('unpicklable', 'pickle'),
-    ('hang', 'no answer in 2 s')])
+    ('hang', 'no answer in 6 s')])
 def test_errors(how, message):
     began = time.monotonic()
-    with pytest.raises(Failed) as e: on_ranks(2, _go_wrong, how, timeout=2 if how=='hang' else 60)
+    with pytest.raises(Failed) as e: on_ranks(2, _go_wrong, how, timeout=6 if how=='hang' else 60)
     assert e.value.errors[0] is None and message in e.value.errors[1]
     assert str(e.value).startswith('rank 1: ')
-    assert time.monotonic()-began<30
+    assert time.monotonic()-began<50 # with the start of the server, if this is the first test to need it

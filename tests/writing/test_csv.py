@@ -44,6 +44,33 @@ def test_numbers_with_a_comma(tmp_path):
     fails(tmp_path, 'a\tb\n1\t2\n', r"sep='\\t'")
     assert write(tmp_path, 'a\tb\n1\t2\n', sep='\t')==[[[1,2]]]
 
+def test_thousands_in_quotes(tmp_path):
+    "The separator may stand between thousands too: quotes tell them apart"
+    text = 'a,b\n"1,234",2\n"-3,456,789.5",5\n7,"8,000"\n'
+    fails(tmp_path, text, r"column 'a' does not hold numbers.*thousands=','")
+    for chunk_rows in (None,1): assert write(tmp_path, text, thousands=',', dtype='float64', chunk_rows=chunk_rows)==[[[1234,2]],[[-3456789.5,5]],[[7,8000]]]
+    assert write(tmp_path, text, thousands=',', target_col='b', y_dtype='float32')[1]==[2,5,8000]
+    fails(tmp_path, 'a,b\n1,234,2\n', 'line 2: 3 fields, and 2 in the header', thousands=',')
+    fails(tmp_path, 'a,b\n"0,5",2\n', 'choose another decimal.*DataFrame', decimal=',')
+    fails(tmp_path, 'a;b\n1;2\n', 'choose another decimal', sep=';', decimal=',', thousands=',')
+
+def test_a_point_that_is_no_decimal_point(tmp_path):
+    "pandas leaves such numbers as text, of which Python makes others"
+    text = 'x;value\n1;1.234\n2;3.456\n'
+    for c in ({}, dict(target_col='value', y_dtype='float32')): fails(tmp_path, text, "'value' has '1.234'.*thousands='.'", sep=';', decimal=',', **c)
+    assert write(tmp_path, text, sep=';', decimal=',', thousands='.')==[[[1,1234]],[[2,3456]]]
+    with pytest.warns(RuntimeWarning, match='read as text'):
+        assert write(tmp_path, text, sep=';', decimal=',', target_col='value')[1]==['1.234','3.456']
+
+@pytest.mark.parametrize('thousands,decimal', ['.,',',.'])
+def test_steps_in_order_of_thousands(thousands, decimal, tmp_path):
+    "What separates thousands is no part of the number that rows are sorted by"
+    times = ['999','1.000','1.000,5','9.000','10.000']
+    text = 'id;t;x\n'+''.join(f'7;{t};{i}\n' for i,t in enumerate(times)).translate(str.maketrans('.,', thousands+decimal))
+    lines = text.splitlines(keepends=True)
+    kwargs = dict(sep=';', thousands=thousands, decimal=decimal, sample_col='id', steps_in_rows=True, sort_by='t')
+    assert write(tmp_path, ''.join([lines[0], *lines[:0:-1]]), **kwargs)==[[[0,1,2,3,4]]]
+
 def test_a_first_line_of_data(tmp_path):
     "`np.savetxt` with commas: all samples, or an error"
     np.savetxt(tmp_path/'s.csv', np.arange(6.).reshape(3,2), delimiter=',')
@@ -67,6 +94,48 @@ def test_row_numbers_are_no_variable(tmp_path):
     for kwargs in (dict(index_col=0), dict(index_col='Unnamed: 0'), dict(data_cols=['a','b'])): assert write(tmp_path, text, **kwargs)==[[[1,3]],[[2,4]]]
     assert write(tmp_path, text, data_cols=['Unnamed: 0','a'])==[[[7,1]],[[8,2]]]
     assert write(tmp_path, ',a\n0.5,1\n2,3\n')==[[[.5,1]],[[2,3]]] # a column without a name, no row numbers
+
+@pytest.mark.parametrize('name', ['id','ID','sample','index','Sample_ID'])
+def test_an_id_is_no_variable(name, tmp_path):
+    df = pd.DataFrame({name:range(5,25), 's0':.5, 's1':np.arange(20)%3, 'y':'a'})
+    fails(tmp_path, df.to_csv(index=False), f"'{name}' numbers the rows from 5.*index_col=0.*sample_col='{name}'.*data_cols", target_col='y')
+    with pytest.raises(ValueError, match=f"'{name}' numbers the rows"): to(df, tmp_path, target_col='y', y_fn=tmp_path/'y.npy')
+    text = df.drop(columns='y').to_csv(index=False)
+    for kwargs in (dict(index_col=0), dict(index_col=name), dict(sample_col=name), dict(data_cols=['s0','s1'])):
+        assert np.shape(write(tmp_path, text, **kwargs))==(20,1,2)
+    assert np.shape(write(tmp_path, text, data_cols=[name,'s0','s1']))==(20,1,3)
+    with pytest.warns(RuntimeWarning, match=f"'{name}' is named like an id, and is taken for data.*index_col=0"):
+        assert write(tmp_path, df.assign(**{name:df[name]*7}).drop(columns='y').to_csv(index=False))[1]==[[42,.5,1]]
+
+def test_an_id_of_a_long_table(tmp_path):
+    "Many rows have the same: who forgets sample_col hears of it"
+    df = pd.DataFrame(dict(id=np.repeat([1,2],10), a=.5, b=1.))
+    with pytest.warns(RuntimeWarning, match="'id' is named like an id.*sample_col='id'"): write(tmp_path, df.to_csv(index=False))
+
+def test_a_target_that_was_forgotten(tmp_path):
+    df = pd.DataFrame(dict(a=.5, b=1., label=np.arange(20)%3))
+    with pytest.warns(RuntimeWarning, match="'label' is named like what is to be predicted, and is taken for data.*target_col='label' and y_fn"): write(tmp_path, df.to_csv(index=False))
+    fails(tmp_path, df.assign(label='walk').to_csv(index=False), "'label' does not hold numbers.*target_col is what is to be predicted")
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', RuntimeWarning)
+        write(tmp_path, df.to_csv(index=False), target_col='label')
+        write(tmp_path, df.rename(columns=dict(label='y')).to_csv(index=False))
+
+def test_a_first_column_that_counts(tmp_path):
+    "Whatever its name: it may be data, so it is written, and told"
+    df = pd.DataFrame({'patient':range(1,21), 's0':.5})
+    with pytest.warns(RuntimeWarning, match="'patient' counts the rows, from 1 on, and is taken for data.*sample_col='patient'"): write(tmp_path, df.to_csv(index=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', RuntimeWarning)
+        for other in (df[:9], df[['s0','patient']], df.assign(patient=[*range(10)]*2), df.astype('float64'), df[::-1]): write(tmp_path, other.to_csv(index=False))
+
+def test_names_and_no_rows(tmp_path):
+    "A file that ends after its header is no array of nothing"
+    for kwargs in (dict(), dict(target_col='c'), dict(sample_col='c', steps_in_rows=True), dict(sample_col='c', sort_by='b', steps_in_rows=True), dict(data_cols=['a'])):
+        fails(tmp_path, 'a,b,c\n', "no rows, only the names of its columns", **kwargs)
+    with pytest.raises(ValueError, match='no rows'): to(pd.DataFrame(dict(a=[],b=[])), tmp_path, 'no.npy')
+    some = [file(tmp_path, 'a,b\n', '1.csv'), file(tmp_path, 'a,b\n1,2\n', '2.csv'), file(tmp_path, 'a,b\n', '3.csv')]
+    assert to(some, tmp_path).tolist()==[[[1,2]]]
 
 @pytest.mark.parametrize('chunk_rows', [None,1,2,7])
 def test_labels_are_what_stands_in_the_file(chunk_rows, tmp_path):
@@ -133,7 +202,7 @@ def test_ids_do_not_depend_on_the_parts(chunk_rows, tmp_path):
     fails(tmp_path, 'id,x\n10,1\n,2\n', "'id' has missing values", sample_col='id', chunk_rows=chunk_rows)
 
 def test_what_a_file_may_be_like(tmp_path):
-    assert write(tmp_path, 'a,b\n')==[] and write(tmp_path, 'a,y\n', target_col='y')==([],[])
+    for kwargs in (dict(), dict(target_col='b')): fails(tmp_path, 'a,b\n', 'no rows', **kwargs)
     assert write(tmp_path, '\ufeffa,b\n\n1,2\n\n', data_cols='a')==[[[1]]]
     assert write(tmp_path, 'a,b\r1,2\r')==[[[1,2]]]
     assert write(tmp_path, 'a\n-999\n2\n', na_values=[-999,'x'])[1]==[[2]]

@@ -21,6 +21,11 @@ def test_interrupted_everywhere(tmp_path):
     assert found['runs']>20 and found.get('not interrupted', 0)<.2*found['runs']
     assert found.get('told of an open writer', 0)<=2+.005*found['runs'] # two instructions
 
+def test_interrupted_with_samples_of_any_length(tmp_path):
+    "The same, of two files with different numbers of rows"
+    found = interrupted(tmp_path, 'everywhere', 7, long_or(997, 1), 'ragged')
+    assert found['runs']>12 and found.get('not interrupted', 0)<.2*found['runs']
+
 @posix
 @pytest.mark.parametrize('seed', range(long_or(1, 20)))
 def test_interrupted_sometime(seed, tmp_path):

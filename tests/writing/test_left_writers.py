@@ -4,6 +4,7 @@ from memmap_ts.store import open_memmap
 from memmap_ts.write import MemmapWriter, to_memmap
 from memmap_ts.writing import sync
 from memmap_ts.writing.sync import BackgroundSync
+from forked import forked
 from writers import names, posix, python
 
 def pair(path): return {f:path/f'{f}.npy' for f in 'Xy'}
@@ -103,7 +104,7 @@ def test_full_disk_says_how_to_go_on(resume, tmp_path):
         with MemmapWriter({f:f'{sys.argv[1]}/{f}.npy' for f in 'Xy'}, resume=bool(int(sys.argv[2]))) as w:
             for i in range(w.rows//100, 10): w.append(X=np.full((100,40), i), y=np.full(100, i))
     '''
-    err = python(code, tmp_path, int(resume)).communicate()[1].splitlines()[-1]
+    err = forked(code, tmp_path, int(resume)).communicate()[1].splitlines()[-1]
     assert 'X.npy.part' in err and '300 rows before are '+'not '*(not resume)+'kept; make room' in err and 'resume=True' in err
     if not resume: assert names(tmp_path)==[]; return
     with MemmapWriter(pair(tmp_path), resume=True) as w:
@@ -160,7 +161,7 @@ def test_rows_of_an_earlier_run_are_counted_when_a_flush_fails(tmp_path, monkeyp
 # Never closed
 
 def never_closed(path, code, resume):
-    out,err = python(f'''
+    out,err = forked(f'''
         import sys
         from memmap_ts.write import MemmapWriter
         w = MemmapWriter(sys.argv[1], resume={resume})

@@ -138,6 +138,21 @@ def test_large_integers_stay(kind, tmp_path):
     assert to(words, tmp_path, 'w.npy').ravel().tolist()==[1.5,1,2,2]
     with pytest.raises(ValueError): to(words.replace('2', 'two'), tmp_path, 'x.npy')
 
+@pytest.mark.parametrize('other', [[.5,1], pd.array([1,None], 'Int64'), np.uint64([1,2**64-1])], ids=['floats','missing','unsigned'])
+@pytest.mark.parametrize('kind', ['frame','parquet'])
+def test_no_float_has_its_digits(kind, other, tmp_path):
+    "No type holds such integers and what is beside them: an error, in whichever column they are"
+    def save(df):
+        if kind=='frame': return df
+        if kind=='parquet': need('pyarrow')
+        df.to_parquet(tmp_path/'t.parquet')
+        return tmp_path/'t.parquet'
+    ids = pd.array([2**53+1,None], 'Int64') if hasattr(other, 'isna') else np.array([2**53+1,7])
+    df = pd.DataFrame(dict(id=ids, x=other))
+    for columns in (['id','x'], ['x','id']):
+        with pytest.raises(ValueError, match=r"column '(id|x)' has \d+, of which a float keeps \d+.*data_cols"): to(save(df[columns]), tmp_path, 'no.npy')
+    assert to(save(df.assign(id=[2**53,2**60])), tmp_path, data_cols=['id']).ravel().tolist()==[2**53,2**60]
+
 @pytest.mark.parametrize('rows', [4,6,12])
 def test_same_variables_in_all_parts(rows, tmp_path):
     d = pd.DataFrame(dict(id=np.repeat(np.arange(6),2), f=['a','b']*3+['a','c']*3, x=np.arange(12.)))
@@ -150,6 +165,27 @@ def test_categories_and_descending_variables(tmp_path):
     same(to(d.assign(f=pd.Categorical(d.f, ['z','a'])), tmp_path, 'b.npy', chunk_rows=4, sample_col='id', feat_col='f', data_cols='x'), want)
     same(to(d, tmp_path, 'c.npy', chunk_rows=4, sample_col='id', feat_col='f', data_cols='x', ascending=False), want[::-1])
     same(to(d.sample(frac=1, random_state=0).assign(t=d.index), tmp_path, 'd.npy', sample_col='id', sort_by=['id','f'], data_cols='x')[:,0], want[:,::-1,0])
+
+@pytest.mark.parametrize('times', [('9:00','10:00'), ('02.01.2020','01.02.2020'), ('1/31/2020','12/1/2019'), ('2020-1-9','2020-1-10'), ('step 9','step 10')], ids=str)
+@pytest.mark.parametrize('kind', ['frame','csv'])
+def test_times_that_text_does_not_sort(kind, times, tmp_path):
+    "Rows that are in order in a table do not become steps in disorder"
+    df = pd.DataFrame(dict(id=['V9','V9','V10','V10'][::-1], t=list(times)*2, x=[1,2,3,4]))
+    if kind=='csv': df.to_csv(tmp_path/'t.csv', index=False)
+    src = df if kind=='frame' else tmp_path/'t.csv'
+    with pytest.raises(ValueError, match="column 't' would be sorted as text.*leave sort_by out"): to(src, tmp_path, 'no.npy', sample_col='id', sort_by='t', steps_in_rows=True)
+    assert to(src, tmp_path, sample_col='id', data_cols='x', steps_in_rows=True).tolist()==[[[1,2]],[[3,4]]]
+
+def test_times_that_text_sorts(tmp_path):
+    for times in (['2020-01-10','2020-01-09'], ['10:00','09:30'], ['b','a'], pd.to_datetime(['2020-02-01','2020-01-02'])):
+        df = pd.DataFrame(dict(id=0, t=times, x=[1,2]))
+        assert to(df, tmp_path, overwrite=True, sample_col='id', sort_by='t', steps_in_rows=True).tolist()==[[[2,1]]]
+
+def test_numbers_with_an_underscore(tmp_path):
+    "Python makes 12 of 1_2"
+    with pytest.raises(ValueError, match="column 'a' does not hold numbers.*'1_2'"): to(pd.DataFrame(dict(a=['1_2','3'])), tmp_path)
+    (tmp_path/'t.csv').write_text('a,b\n1_2,1\n3,2\n')
+    with pytest.raises(ValueError, match="column 'a' does not hold numbers.*'1_2'"): to(tmp_path/'t.csv', tmp_path)
 
 def test_digits_of_objects(tmp_path):
     "Decimals, missing numbers and numbers as strings keep their digits; other things are named"

@@ -41,6 +41,15 @@ def test_no_text(h5, tmp_path):
         assert to(np.char.decode(a[:].astype('S'), 'latin1'), tmp_path, 'ok.npy', overwrite=True).tolist()==words
     assert to(h5['latin'], tmp_path, dtype='S')[1]==b'l\xe4uft'
 
+def test_rows_of_variable_length(tmp_path):
+    "They are no text either"
+    h5py = need('h5py')
+    with h5py.File(tmp_path/'v.h5', 'w') as f:
+        d = f.create_dataset('v', (2,), h5py.vlen_dtype('f4'))
+        d[0],d[1] = [1,2],[3]
+        for a in (d, d[:]):
+            with pytest.raises(TypeError, match='to_ragged'): to(a, tmp_path)
+
 def test_bytes_that_are_asked_for(tmp_path):
     for dtype in ('S','S9',raw.dtype): assert to(raw, tmp_path, dtype=dtype, overwrite=True).tolist()==raw.tolist()
     assert to(raw, tmp_path, dtype='U9', overwrite=True).tolist()==words

@@ -13,6 +13,9 @@ def saved(tmp_path, a, name='src.npy'):
 
 def zarr_array(a, chunks, **kw):
     zarr = need('zarr')
+    if not hasattr(zarr, 'create_array'): # zarr 2, the last one for Python 3.10
+        if kw: pytest.skip('zarr 2 has no shards')
+        return zarr.array(a, chunks=chunks)
     z = zarr.create_array(zarr.storage.MemoryStore(), shape=a.shape, dtype=a.dtype, chunks=chunks, **kw)
     z[:] = a
     return z
@@ -47,6 +50,7 @@ def test_labels(wrap, tmp_path): same(to(wrap(labels) if wrap is not list else [
 
 def test_zarr_strings(tmp_path):
     zarr = need('zarr')
+    if not hasattr(zarr, 'create_array'): pytest.skip('zarr 2 has strings of one length only, which are as in NumPy')
     z = zarr.create_array(zarr.storage.MemoryStore(), shape=(103,), dtype=str, chunks=(7,))
     z[:] = labels
     same(to(z, tmp_path, chunk_rows=7), labels)

@@ -4,7 +4,8 @@ from memmap_ts.disk.files import open_locked, sync_folder
 from memmap_ts.store import open_memmap
 from memmap_ts.write import MemmapWriter, to_memmap
 from memmap_ts.writing.publish import FileGroup
-from writers import X, names, posix, python
+from forked import forked
+from writers import X, names, posix
 
 def test_other_folder(tmp_path, monkeypatch):
     "A file is made where its path was when the writer was made"
@@ -149,7 +150,7 @@ def test_two_writers(tmp_path):
         w.append([1])
         with pytest.raises(BlockingIOError, match='another writer'): MemmapWriter(tmp_path/'a.npy')
         with pytest.raises(BlockingIOError, match='another writer'): MemmapWriter({'a':tmp_path/'a2.npy', 'b':tmp_path/'a.npy'})
-        err = python(code, tmp_path/'a.npy').communicate()[1]
+        err = forked(code, tmp_path/'a.npy').communicate()[1]
         assert 'another writer' in err
         w.append([2])
     assert np.load(tmp_path/'a.npy').tolist()==[1,2] and names(tmp_path)==['a.npy']

@@ -35,7 +35,7 @@ code = '''
 def test_memory(what, tmp_path):
     shape = (10_000,50,512)
     if what=='memmap': create_memmap(tmp_path/'src.npy', shape)
-    if what=='zarr': need('zarr').create_array(tmp_path/'z', shape=shape, dtype='f4', chunks=(64,50,512))
+    if what=='zarr': need('zarr').open(str(tmp_path/'z'), mode='w', shape=shape, dtype='f4', chunks=(64,50,512))
     if what=='h5py':
         with need('h5py').File(tmp_path/'z.h5', 'w') as f: f.create_dataset('a', shape, 'f4', chunks=(64,50,512))
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code), what, tmp_path], capture_output=True, text=True, timeout=300)
