@@ -103,7 +103,7 @@ class BlockOrder(Order):
         return mix
 
 # %% ../../nbs/302_epoch.blocks.ipynb #b0fb6708
-_block_bytes,_least_rows,_most_block_bytes = 2**18,16,2**21
+_block_bytes,_least_rows,_most_block_bytes = 2**18,15,2**21
 _most_blocks,_most_mix_bytes = 1024,2**29
 
 def block_sizes(
