@@ -16,6 +16,7 @@ from fastai.learner import Learner
 from fastai.torch_core import flatten_check
 from fastcore.basics import getcallable
 from fastcore.meta import delegates
+from .data.words import variable_name
 from .learning.chart import check_names, importance_table, present
 from .learning.confusion import check_classes, check_top, plot_matrix
 from .learning.results import OneWriter, begin_writer, is_same_run, not_the_same_run, result_kinds, results
@@ -54,9 +55,8 @@ def feature_importance(
     check_method(method)
     dl = samples(learn, X, y, bs, partial_n, sel_classes, random_state)
     n,_ = series_shape(dl)
-    known = learn.dls.valid.shapes.names if feature_names is None else {}
-    names = [known.get(i, f'var_{i}') for i in range(n)] if feature_names is None else feature_names
-    names = check_names(names, n, 'feature_names', f'{n} variables')
+    if feature_names is None: feature_names = [variable_name(i, learn.dls.valid.shapes.names) for i in range(n)]
+    names = check_names(feature_names, n, 'feature_names', f'{n} variables')
     spoil = Spoiler(method, False, random_state)
     table,sign = _importance(learn, dl, names, [[i] for i in range(n)], spoil, key_metric_idx)
     return present(dl, table, sign, method, show_chart, figsize, title, None, return_df, save_df_path)

@@ -10,7 +10,7 @@ __all__ = ['MAX_LINES', 'MAX_POINTS', 'MAX_RATIO', 'lines_to_draw', 'points', 'a
 import numpy as np
 from .panels import Key
 from .place import first_step, place_of, range_text
-from .words import say_empty, spread
+from .words import say_empty, spread, variable_name
 
 # %% ../../nbs/267_data.curves.ipynb #c23a82a1
 MAX_LINES,MAX_POINTS,MAX_RATIO = 10,2000,20
@@ -161,7 +161,7 @@ class SeriesPlot:
 
     def _explain(self, k):
         "Name its colour, if there are several or it has a name"
-        if len(self.numbers)>1 or self.names: self.key.add(self.names.get(k, f'var_{k}'), color=self.color(k))
+        if len(self.numbers)>1 or self.names: self.key.add(variable_name(k, self.names), color=self.color(k))
 
     def draw_numbers(self,
         target:np.ndarray, # Steps of the lines; `PlacedSteps` if it is known of which

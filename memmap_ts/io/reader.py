@@ -14,9 +14,9 @@ from .file import MappedFile
 from .hold import Hold, Holds
 from .identity import FileState
 from .readahead import ReadAhead
-from .reads import CachedReads, MappedReads, MemoryReads, Reads, is_one_read
+from .reads import CachedReads, MappedReads, MemoryReads, Reads
 from .residency import MOSTLY, Residency
-from .rows import RowCopier
+from .rows import RowCopier, is_one_read
 from .sweep import range_in_order
 from .system import system
 

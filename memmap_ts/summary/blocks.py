@@ -13,7 +13,7 @@ from ..store import address
 from ..io.reader import RowReader
 from ..io.reads import CachedReads
 from ..io.residency import PAGE
-from ..io.rows import is_run
+from ..io.rows import is_one_read
 from ..io.sweep import SMALL_ROW_BYTES
 
 # %% ../../nbs/400_summary.blocks.ipynb #7dcbeef4
@@ -118,7 +118,7 @@ class BlockReader:
         "The values of `block`, from the file where that can be done; the next block may overwrite them"
         before,at,after = block[:self.row_axis],block[self.row_axis],block[self.row_axis+1:]
         if self.rows is not None: at = self.rows[at]
-        if not isinstance(at, slice) and (len(at)==1 or is_run(at)): at = slice(int(at[0]), int(at[-1])+1)
+        if not isinstance(at, slice) and is_one_read(at): at = slice(int(at[0]), int(at[-1])+1)
         if isinstance(at, slice): return self._piece((*before, at, *after))
         whole = not before and all(o.stop-o.start==n for o,n in zip(after, self.array.shape[1:]))
         if self.reader.file is None or not whole: return self.array[(*before, at, *after)]

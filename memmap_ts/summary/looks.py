@@ -11,7 +11,7 @@ import numpy as np
 from ..data.curves import label_scales, lines_to_draw, need_own_scales, on_scale, points, ranges_of
 from ..data.panels import Key, columns
 from ..data.series import names_of
-from ..data.words import fit_titles, say_empty
+from ..data.words import fit_titles, say_empty, variable_name
 from ..items import itemify
 from ..windows import Windows
 
@@ -102,7 +102,7 @@ def plot_samples(
     n_vars = X.shape[1] if X.ndim>2 else 1
     numbers,key = lines_to_draw(n_vars),Key()
     known = names_of(X.series, X.stretch.vars) if isinstance(X, Windows) else {}
-    names = {k: known.get(k, f'var_{k}') for k in numbers.tolist()}
+    names = {k: variable_name(k, known) for k in numbers.tolist()}
     if n_vars>len(numbers): key.say(f'{len(numbers)} of {n_vars:,} variables')
     for ax,(title,rows) in zip(axes, some.items()):
         _draw_samples(ax, items.batch(rows)[0], names, key)
