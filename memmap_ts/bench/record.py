@@ -39,6 +39,8 @@ class Record:
         "How many times as fast ours is: median, least and most of all pairs; None if there is none"
         of = self.runs.get(situation, {})
         pairs = [a.rate/b.rate for a,b in zip(of.get(ours, []), of.get(name, [])) if a and b]
+        if len(pairs)==1: # beside one round of ours it would say as much of that round
+            pairs = [self.figures(situation, ours).rate/self.figures(situation, name).rate]
         return (median(pairs),min(pairs),max(pairs)) if pairs else None
 
     def save(self, path):

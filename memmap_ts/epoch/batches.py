@@ -27,14 +27,17 @@ from .transforms import Collate
 
 # %% ../../nbs/360_epoch.batches.ipynb #01b7015b
 _ahead_bytes,_ahead_rows = 2**25,2**11
+_direct_bytes,_direct_batches = 3*2**25,5 # even if that is more than half as many
 
 def lookahead(
     reads:list, # `Reads` of all arrays
     bs:int, # Rows of a batch
 )->int:
-    "How many batches to announce ahead; direct reads need memory and a place among the system's: half as many"
-    n = min(_ahead_bytes//max(sum(r.row_bytes for r in reads)*bs, 1), _ahead_rows//bs)
-    return min(max(n//2, 2), 64) if any(r.way=='direct' for r in reads) else max(n, 2)
+    "How many batches to announce ahead"
+    n_bytes,most = max(sum(r.row_bytes for r in reads)*bs, 1),_ahead_rows//bs
+    n = min(_ahead_bytes//n_bytes, most)
+    if not any(r.way=='direct' for r in reads): return max(n, 2)
+    return min(max(n//2, min(_direct_bytes//n_bytes, most, _direct_batches), 2), 64)
 
 # %% ../../nbs/360_epoch.batches.ipynb #f82fba27
 class Batches:

@@ -89,10 +89,10 @@ def _played(rates, calls=None):
 def test_rounds_go_there_and_back_and_pairs_are_of_one_round(capsys):
     a,b = OURS,'torch, __getitems__'
     calls,kept = [],Record('', {})
-    run = _played({a:[300,200,100,None,500], b:[100,100,None,1,100], 'grain':[10]}, calls)
+    run = _played({a:[300,400,100,None,500], b:[100,100,None,1,100], 'grain':[10]}, calls)
     Rounds(run, 'X.npy', kept).compare(['t'], [a,b,'grain'], (4096,64), {'l':lambda ours: ours and Figures(5, 4, 1.)})
     assert calls==[a,b,'grain', b,a, a,b, b,a, a,b]
-    assert kept.times('t', b)==(3, 2, 5) and kept.times('t', 'grain')==(30, 30, 30)
+    assert kept.times('t', b)==(4, 3, 5) and kept.times('t', 'grain')==(40, 40, 40) # who came once: beside the median
     assert [f and f.rate for f in kept.runs['t'][b]]==[100,100,None,1,100]
     assert len(lines(kept, 't'))==4 and 'limit: l' in capsys.readouterr().out
     assert kept.times('t', 'nobody') is None and kept.figures('t', 'nobody') is None
