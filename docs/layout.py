@@ -6,7 +6,7 @@ from pathlib import Path
 GROUPS = {
     'Start here':   r'901_\w+',
     'Guides':       r'9(?!90)\d\d_\w+',
-    'Contribute':   r'\d+_(testing|versions|ahead|all|cli\.messages)',
+    'Contribute':   r'\d+_(testing|versions|ahead|all|warn|cli\.messages)',
     'Benchmarks':   r'\d+_bench\.\w+',
     'How it reads': r'\d+_(npy|disk|work|io|data|epoch|summary|writing|learning)\.\w+',
     'API':          r'\d+_(cli\.)?\w+',

@@ -6,7 +6,7 @@
 __all__ = ['distributed']
 
 # %% ../nbs/692_distributed.ipynb #8be3a1f3
-import atexit, os, time, warnings
+import atexit, os, time
 from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from fastcore.foundation import L
 from .epoch.share import Share
 from .learning.together import TrainTogether
 from .load import MemmapDL
+from .warn import warn
 from .work import ranks
 
 # %% ../nbs/692_distributed.ipynb #00932304
@@ -68,7 +69,7 @@ def _is_alone():
     if 'WORLD_SIZE' in os.environ: return True
     for name in _launchers:
         if (n := os.environ.get(name, '1'))=='1': continue
-        warnings.warn(_not_connected.format(name, n), RuntimeWarning, stacklevel=4)
+        warn(_not_connected.format(name, n))
     return True
 
 def _let_threads_finish():

@@ -6,7 +6,7 @@
 __all__ = ['ResumeCallback']
 
 # %% ../nbs/695_resume.ipynb #ec52460a
-import inspect, time, warnings
+import inspect, time
 from contextlib import suppress
 from pathlib import Path
 import torch
@@ -18,6 +18,7 @@ from .learning.going_on import GoingOn
 from .learning.saving import FitCheckpoints
 from .learning.settings import check_learner, check_model, fit_settings, other_texts, which_fit
 from .learning.signals import WaitingSignals
+from .warn import warn
 from .work import ranks
 
 # %% ../nbs/695_resume.ipynb #8d4d62c2
@@ -115,7 +116,7 @@ class ResumeCallback(Callback):
         except ValueError as e: raise ValueError(_cannot(self.file, e)) from e
         if is_done: self._skip(saved, number)
         for what in other_texts(fits[number]['settings'], self.this_fit.settings):
-            warnings.warn(f'{self.file} is gone on with, but {what}', RuntimeWarning, stacklevel=2)
+            warn(f'{self.file} is gone on with, but {what}')
         table = fits[number]['table']
         self.done,self.this_fit.table = fits[:number],[*table]
         _show(self.learn, table, _told(saved, self.file))

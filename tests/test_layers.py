@@ -15,6 +15,7 @@ from pathlib import Path
 ARROWS = """
 work, store <- io <- data <- items, windows <- epoch <- load <- block <- dls <- learning <- learn, distributed <- all
 npy, disk <- store
+warn <- npy, disk, work
 data <- collect <- all
 write, collect <- ragged <- all
 data <- writing <- write <- learning

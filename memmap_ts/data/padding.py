@@ -6,7 +6,6 @@
 __all__ = ['PadRows', 'counts_steps', 'TakePadding', 'PutPadding']
 
 # %% ../../nbs/241_data.padding.ipynb #55caf83e
-import warnings
 import numpy as np
 import torch
 from fastai.torch_core import TensorBase
@@ -16,6 +15,7 @@ from .lengths import real_steps
 from .padded import PadRule
 from .tensors import SeriesTuple
 from .transforms import BatchTransform
+from ..warn import warn
 
 # %% ../../nbs/241_data.padding.ipynb #8fae8b3c
 def _no_side(pad, what): return f"{what}={pad!r}: choose 'end' or 'start'"
@@ -28,8 +28,8 @@ def _no_value(value, dtype):
 def _range_of(dtype):
     "Smallest and largest number that `dtype` can hold."
     if dtype.kind=='b': return 0,1
-    info = np.finfo(dtype) if dtype.kind=='f' else np.iinfo(dtype)
-    return info.min,info.max
+    if dtype.kind!='f': return np.iinfo(dtype).min,np.iinfo(dtype).max
+    return float(np.finfo(dtype).min),float(np.finfo(dtype).max) # a float16 would make one of what it is compared with
 
 def _other_lengths(y, inputs):
     "What to say of targets that can't be cropped like the inputs."
@@ -102,7 +102,7 @@ class PadRows(BatchTransform, Transform):
         same = any(np.array_equal(y.lengths, o.lengths) for o in inputs if is_ragged(o))
         if self.rule.max_len and not same: raise ValueError(_other_lengths(y, inputs))
         if not same and any(map(is_ragged, inputs)):
-            warnings.warn(_no_label_each(y, inputs), RuntimeWarning, stacklevel=4)
+            warn(_no_label_each(y, inputs))
         res = PadRows(self.rule.side)
         res.n_steps = self.n_steps
         res.rule = PadRule(self.rule.side, 0., self.rule.max_len, self.rule.keep)

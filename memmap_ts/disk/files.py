@@ -7,7 +7,8 @@ __all__ = ['is_at', 'open_locked', 'take_name', 'let_go', 'close_before_rename',
            'free_bytes', 'take_room', 'check_room']
 
 # %% ../../nbs/030_disk.files.ipynb #8e2a1580
-import errno, io, os, shutil, warnings
+import errno, io, os, shutil
+from ..warn import warn
 try: import fcntl
 except ImportError: # Windows
     fcntl = None
@@ -159,4 +160,4 @@ def check_room(
     if allocate: raise OSError(errno.ENOSPC, _no_room(fn, need, free, 'make room, or choose another disk'))
     what_then = "writing to its rows will end the process when the disk is full. `allocate=True` takes the room now"
     told = _no_room(fn, need, free, what_then)
-    warnings.warn(told, RuntimeWarning, stacklevel=5) # where `create_memmap` was called
+    warn(told)

@@ -6,12 +6,13 @@
 __all__ = ['PATIENCE_SECONDS', 'publish', 'finish_renames']
 
 # %% ../../nbs/035_disk.renames.ipynb #86b148fa
-import errno, os, stat, time, warnings
+import errno, os, stat, time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from .files import close_before_rename, is_at, let_go, open_locked, sync_folder
 from .notes import (check_notes, decided, decides, deciding_note, entries, is_note, note_path, relative,
                                   said_in, stamp, write_note)
+from ..warn import warn
 
 # %% ../../nbs/035_disk.renames.ipynb #f9049504
 PATIENCE_SECONDS = 10
@@ -131,7 +132,7 @@ def _finish(note, fn):
             elif pointed: note_path(fn).unlink(missing_ok=True)
         except OSError as e:
             if e.errno not in _may_not: raise
-    if newer: warnings.warn(_left(newer), RuntimeWarning, stacklevel=4) # where a file is opened
+    if newer: warn(_left(newer))
 
 def _drop_pointer(note, fn):
     "Remove the note beside the file `fn` if it points to `note`, which is gone, so that nothing was decided"

@@ -6,13 +6,13 @@
 __all__ = ['Gaps', 'NewGaps', 'FillMissing', 'fills']
 
 # %% ../../nbs/376_epoch.gaps.ipynb #9d5365a7
-import warnings
 import numpy as np
 import torch
 from fastcore.basics import first
 from fastcore.foundation import L
 from fasttransform import ItemTransform
 from ..data.lengths import real_steps
+from ..warn import warn
 
 # %% ../../nbs/376_epoch.gaps.ipynb #d4d14082
 class Gaps:
@@ -72,7 +72,7 @@ class NewGaps:
         self.n_batches += 1
         if x.is_cuda and self.n_batches&(self.n_batches-1): return
         self.told = bool(self.seen.any())
-        if self.told: warnings.warn(_no_channel(self.seen.nonzero().ravel().tolist()), RuntimeWarning, stacklevel=2)
+        if self.told: warn(_no_channel(self.seen.nonzero().ravel().tolist()))
 
 # %% ../../nbs/376_epoch.gaps.ipynb #56d0feb6
 class FillMissing(ItemTransform):

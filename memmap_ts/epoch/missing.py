@@ -6,12 +6,12 @@
 __all__ = ['MissingValues']
 
 # %% ../../nbs/375_epoch.missing.ipynb #027954cc
-import warnings
 from time import perf_counter
 import numpy as np
 import torch
 from ..data.lengths import real_steps
 from .device import flat_elements
+from ..warn import warn
 
 # %% ../../nbs/375_epoch.missing.ipynb #33f7b4f5
 def _shares(x):
@@ -86,12 +86,12 @@ class MissingValues:
         self.shares = shares
 
     def tell(self):
-        "Warn whoever called the caller, if there are NaNs among what was counted"
-        if self.shares is not None and self.shares.any(): self._warn(_with_gaps(self.shares, 'in the training rows'), 4)
+        "Warn if there are NaNs among what was counted"
+        if self.shares is not None and self.shares.any(): self._warn(_with_gaps(self.shares, 'in the training rows'))
 
-    def _warn(self, text, stacklevel):
+    def _warn(self, text):
         self.told.append(text)
-        warnings.warn(self.told[-1], RuntimeWarning, stacklevel=stacklevel)
+        warn(text)
 
     def look(self,
         xs, # Inputs of a batch, after its transforms
@@ -110,7 +110,7 @@ class MissingValues:
             # to ask a GPU is to wait for it: 1, 2, 4, …
             if isinstance(x, torch.Tensor) and x.is_cuda and self.n_batches&(self.n_batches-1): continue
             found = _found(x)
-            if found is not None: return self._warn(_what_to_say(found, before), 4)
+            if found is not None: return self._warn(_what_to_say(found, before))
 
 def _what_to_say(found, before):
     "What was found in a batch, and whether it was there `before` its transforms"

@@ -6,11 +6,11 @@
 __all__ = ['rows_of_sets', 'rows_of_epoch']
 
 # %% ../../nbs/377_epoch.rows.ipynb #afa78fe7
-import warnings
 import numpy as np
 from ..data.splits import check_splits, random_splits
 from .classes import sampling_weights
 from .sampling import RandomRows, WeightedRows
+from ..warn import warn
 
 # %% ../../nbs/377_epoch.rows.ipynb #c63dd7d6
 _most_windows = 2**22 # to look at before training: a moment, 100 MB
@@ -19,8 +19,7 @@ def _warn_leak(windows, splits):
     "Say that windows of different `splits` share steps, if they do"
     try: windows.check_leak(splits)
     except ValueError as e:
-        warnings.warn(f"{e}. A model can remember these steps, so what it is validated on looks better than it is",
-                      RuntimeWarning, stacklevel=4) # where the user calls `from_memmap`
+        warn(f"{e}. A model can remember these steps, so what it is validated on looks better than it is")
 
 def rows_of_sets(
     splits, # What the user says: row numbers, masks or slices of each set, or a function of `items`; None: nothing
@@ -45,9 +44,9 @@ def _warn_apart(rows):
     at = np.unique(np.linspace(0, len(rows)-2, min(len(rows)-1, _most_pairs)).astype(int))
     goes_back = np.asarray(rows[at+1])<np.asarray(rows[at])
     if not .1<=goes_back.mean()<=.9: return # rows that all go back are neighbours too
-    warnings.warn("shuffle='blocks' reads neighbours in splits[0] together, and splits[0] is in random order, so they "
-                  "lie apart in the file and are read one by one. Sort the rows, the epochs are mixed all the same: "
-                  "splits=(sorted(splits[0]), splits[1])", RuntimeWarning, stacklevel=4) # where `from_memmap` is called
+    warn("shuffle='blocks' reads neighbours in splits[0] together, and splits[0] is in random order, so they "
+         "lie apart in the file and are read one by one. Sort the rows, the epochs are mixed all the same: "
+         "splits=(sorted(splits[0]), splits[1])")
 
 # %% ../../nbs/377_epoch.rows.ipynb #011c035a
 def rows_of_epoch(

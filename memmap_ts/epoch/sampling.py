@@ -6,10 +6,10 @@
 __all__ = ['RandomRows', 'WeightedOrder', 'WeightedRows']
 
 # %% ../../nbs/310_epoch.sampling.ipynb #746ad3b7
-import warnings
 import numpy as np
 from .order import EpochOrder, EpochSampler, Order
 from .permutation import epoch_key
+from ..warn import warn
 from ..work.bits import random_bits
 
 # %% ../../nbs/310_epoch.sampling.ipynb #4afe9144
@@ -32,7 +32,7 @@ def _count(partial_n, n):
     if k!=int(k) or not 1<=k:
         raise ValueError(f"partial_n={partial_n!r} of {n:,} rows: a count of 1 or more, "
                          "or a share of up to 1.0 that gives at least one row")
-    if k>n: warnings.warn(_too_many(partial_n, n), RuntimeWarning, stacklevel=5) # where the loaders are made
+    if k>n: warn(_too_many(partial_n, n))
     return min(int(k), n)
 
 # %% ../../nbs/310_epoch.sampling.ipynb #fdfe6006

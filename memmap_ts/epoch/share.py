@@ -6,10 +6,10 @@
 __all__ = ['Share', 'DetachesHere', 'HasShare']
 
 # %% ../../nbs/312_epoch.share.ipynb #7a5a260d
-import warnings
 from collections.abc import Callable
 import numpy as np
 from fastai.torch_core import to_detach
+from ..warn import warn
 from ..work import ranks
 
 # %% ../../nbs/312_epoch.share.ipynb #c835ab2e
@@ -112,7 +112,7 @@ class HasShare(DetachesHere):
         if self.share is not None or ranks.n_ranks()==1 or self.has_warned: return
         if self.sampler is None and not self.shuffle: return # evaluating all rows in each process does no harm
         self.has_warned = True
-        warnings.warn(_not_shared.format(ranks.n_ranks()), RuntimeWarning, stacklevel=3)
+        warn(_not_shared.format(ranks.n_ranks()))
 
     def randomize(self):
         "Begin the coming epoch; `TypeError` if that is done by a loader around this one, of several processes"

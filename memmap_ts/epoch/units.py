@@ -6,7 +6,6 @@
 __all__ = ['batch_scale', 'in_units', 'scales_batches', 'nan_rows', 'tell_nan_preds', 'LostScale', 'OwnUnits']
 
 # %% ../../nbs/341_epoch.units.ipynb #f13093a7
-import warnings
 import torch
 from fastai.callback.core import Callback
 from fastai.torch_core import apply
@@ -16,6 +15,7 @@ from ..data.scaled import ScaleBatch
 from ..data.units import own_units, scale_of
 from .device import flat_elements
 from .shapes import HasShapes
+from ..warn import warn
 
 # %% ../../nbs/341_epoch.units.ipynb #a9ce008d
 _lost = ("batches of this loader are scaled, and a callback has changed them so that nobody knows by how much: "
@@ -63,7 +63,7 @@ def tell_nan_preds(
     n:int, # Of how many
 ):
     "Warn of predictions that are NaN, if there are some"
-    if n_nan and not ranks.rank(): warnings.warn(_nan_preds.format(n_nan, n), RuntimeWarning, stacklevel=2)
+    if n_nan and not ranks.rank(): warn(_nan_preds.format(n_nan, n))
 
 # %% ../../nbs/341_epoch.units.ipynb #a7faccb6
 class LostScale:

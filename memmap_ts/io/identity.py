@@ -6,12 +6,13 @@
 __all__ = ['FileState', 'Watch']
 
 # %% ../../nbs/130_io.identity.ipynb #a1ac898c
-import os, time, warnings, weakref
+import os, time, weakref
 from functools import cached_property
 import numpy as np
 from ..disk.mapped import truncated_meanwhile
 from ..store import address, mapped_root
 from .system import system
+from ..warn import warn
 
 # %% ../../nbs/130_io.identity.ipynb #d46a3695
 def _written_to(path, mtime_ns):
@@ -56,7 +57,7 @@ class FileState:
         file = open(root.filename, 'rb', buffering=0) # noqa: SIM115, an interrupt may come before it is a state's
         if system.maps_file(root, file.fileno()): return cls(array, root, file, system)
         file.close()
-        if system.lost_name(address(root)): warnings.warn(_replaced(root.filename), RuntimeWarning, stacklevel=2)
+        if system.lost_name(address(root)): warn(_replaced(root.filename))
 
     @cached_property
     def is_ours(self) -> bool:
@@ -87,7 +88,7 @@ class FileState:
         if self.told: return
         try: self.told = not os.path.samestat(os.stat(self.path), os.fstat(self.fd))
         except OSError: return # removed, and nothing new is there
-        if self.told: warnings.warn(_replaced(self.path), RuntimeWarning, stacklevel=2)
+        if self.told: warn(_replaced(self.path))
 
 # %% ../../nbs/130_io.identity.ipynb #406cd092
 class Watch:

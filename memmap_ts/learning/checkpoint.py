@@ -6,10 +6,11 @@
 __all__ = ['write_checkpoint', 'remove_checkpoint', 'read_checkpoint']
 
 # %% ../../nbs/620_learning.checkpoint.ipynb #42f044d7
-import os, pickle, warnings, zipfile
+import os, pickle, zipfile
 from pathlib import Path
 import torch
 from ..disk.files import close_before_rename, let_go, open_locked, sync_file, sync_folder, write_all
+from ..warn import warn
 
 # %% ../../nbs/620_learning.checkpoint.ipynb #e31e6e33
 class _Target:
@@ -61,8 +62,8 @@ def remove_checkpoint(
     try: path.unlink()
     except (FileNotFoundError,NotADirectoryError): pass
     except OSError as e:
-        warnings.warn(f"the fit is done, but its checkpoint can't be removed: {e}. Delete it before the next fit "
-                      "of this name", RuntimeWarning, stacklevel=2)
+        warn(f"the fit is done, but its checkpoint can't be removed: {e}. Delete it before the next fit "
+             "of this name")
 
 # %% ../../nbs/620_learning.checkpoint.ipynb #c4b85051
 _broken = RuntimeError,EOFError,KeyError,zipfile.BadZipFile,pickle.UnpicklingError

@@ -6,10 +6,10 @@
 __all__ = ['GoingOn']
 
 # %% ../../nbs/639_learning.going_on.ipynb #fe676c64
-import warnings
 from fastai.callback.core import CancelEpochException
 from .kept import set_callback_state, set_model_state
 from .moment import put_random_states, set_places
+from ..warn import warn
 
 # %% ../../nbs/639_learning.going_on.ipynb #0eb334ef
 def _left_out(state, bs):
@@ -29,7 +29,7 @@ class GoingOn:
         self.arrived,self.switched = False,[] # callbacks that are off meanwhile, with what `run` was
         self.ends_training = set_places(learn, saved['loaders']) or self.n_done>=self.n_batches
         if self.ends_training and self.n_done<self.n_batches:
-            warnings.warn(_left_out(saved['loaders'][0], learn.dls.train.bs), RuntimeWarning, stacklevel=2)
+            warn(_left_out(saved['loaders'][0], learn.dls.train.bs))
         if self.phase=='epoch' and not self.epoch: self._arrive()
 
     def _arrive(self):

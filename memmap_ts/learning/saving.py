@@ -6,9 +6,10 @@
 __all__ = ['FitCheckpoints']
 
 # %% ../../nbs/638_learning.saving.ipynb #5da5e41b
-import time, warnings
+import time
 from .kept import model_state
 from .moment import moment
+from ..warn import warn
 from ..work import ranks
 
 # %% ../../nbs/638_learning.saving.ipynb #42259505
@@ -60,5 +61,5 @@ class FitCheckpoints:
                      model=model_state(self.learn), **now)
         try: self.cb.write(state)
         except OSError as e:
-            warnings.warn(_not_written(self.cb.file, e), RuntimeWarning, stacklevel=2)
+            warn(_not_written(self.cb.file, e))
         self.begin_count()

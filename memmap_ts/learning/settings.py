@@ -6,7 +6,7 @@
 __all__ = ['fit_settings', 'difference', 'which_fit', 'check_model', 'other_texts', 'check_learner']
 
 # %% ../../nbs/637_learning.settings.ipynb #447488a7
-import re, warnings
+import re
 from itertools import zip_longest
 import numpy as np
 from fastai.callback.schedule import ParamScheduler
@@ -14,6 +14,7 @@ from fastai.callback.tracker import TrackerCallback
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import get_model
 from ..epoch.state import HasState
+from ..warn import warn
 
 # %% ../../nbs/637_learning.settings.ipynb #6ff293b9
 def _number(o): return np.asarray(o).tolist()
@@ -136,4 +137,4 @@ def check_learner(
             raise ValueError(f"{cb} saves its model as {fname!r} too: choose another `fname` for one of them")
         if hasattr(cb, 'master_pgs'):
             raise ValueError(f"{cb} has weights that no checkpoint has: use `to_fp16` or `to_bf16`")
-    if not dl.repeats: warnings.warn(_replayed, RuntimeWarning, stacklevel=2)
+    if not dl.repeats: warn(_replayed)

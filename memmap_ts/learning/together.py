@@ -6,7 +6,6 @@
 __all__ = ['TrainTogether']
 
 # %% ../../nbs/645_learning.together.ipynb #bd9cddfc
-import warnings
 import numpy as np
 import torch
 from fastai.callback.core import Callback
@@ -14,6 +13,7 @@ from fastai.torch_core import apply, find_bs, get_model
 from fastcore.basics import GetAttr, tuplify
 from ..epoch.share import DetachesHere, HasShare
 from .weight import loss_weight
+from ..warn import warn
 from ..work import ranks
 
 # %% ../../nbs/645_learning.together.ipynb #d3bf0982
@@ -118,7 +118,7 @@ class TrainTogether(Callback):
         mean = self._weigh(sizes)
         if by_callback: self.learn.loss = mean
         elif not self.learn.iter and not np.isclose(mean.item(), self.learn.loss.item(), .01, equal_nan=True):
-            warnings.warn(_no_mean.format(self.learn.loss.item(), mean.item()), RuntimeWarning, stacklevel=2)
+            warn(_no_mean.format(self.learn.loss.item(), mean.item()))
 
     def _weigh(self, sizes):
         "Weigh the loss that gradients come from; the mean of those of all processes."

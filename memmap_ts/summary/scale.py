@@ -6,7 +6,6 @@
 __all__ = ['fit_tfms', 'nans_and_means']
 
 # %% ../../nbs/430_summary.scale.ipynb #46184f70
-import warnings
 import numpy as np
 import torch
 from fastcore.foundation import L
@@ -16,6 +15,7 @@ from ..data.select import Select
 from .moments import pool_stats
 from .sample import sample_rows
 from .summarise import summarise
+from ..warn import warn
 
 # %% ../../nbs/430_summary.scale.ipynb #9ba5badd
 def _excluded(t):
@@ -130,8 +130,8 @@ def _from_one_batch(t, before):
     "Warn that transform `t` has values of one batch, because of what comes `before`"
     remedy = "Pass the values themselves to have those of all training samples"
     if before=='ScaleBatch': remedy = "That is what scale= adds: one of the two is enough"
-    warnings.warn(f"{type(t).__name__} takes its statistics from one batch, for {before} changes the samples first. "
-                  f"{remedy}", stacklevel=2)
+    warn(f"{type(t).__name__} takes its statistics from one batch, for {before} changes the samples first. "
+         f"{remedy}")
 
 # %% ../../nbs/430_summary.scale.ipynb #b541c151
 def _no_step(t):

@@ -6,7 +6,7 @@
 __all__ = ['check_row_numbers']
 
 # %% ../../nbs/538_writing.content.ipynb #26bc36c9
-import warnings
+from ..warn import warn
 
 # %% ../../nbs/538_writing.content.ipynb #f7bcd1fb
 _names_of_ids = {'id','ids','uid','idx','index','level_0','row','rowid','row_id','nr','no','sample','sample_id',
@@ -40,6 +40,5 @@ def check_row_numbers(
         values = df.iloc[:,place]
         if c in needed or not len(df) or values.dtype.kind not in 'iu': continue
         if (found := _what_it_seems(values, c, place)) is None: continue
-        warnings.warn(f"column {c!r} {found[0]}, and is taken for data. If it is none: {found[1]}", RuntimeWarning,
-                      stacklevel=2)
+        warn(f"column {c!r} {found[0]}, and is taken for data. If it is none: {found[1]}")
 

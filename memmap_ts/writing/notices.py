@@ -6,8 +6,9 @@
 __all__ = ['at_work', 'taken_here', 'full_disk_told', 'is_finished', 'last_chunk_failed', 'end_unclosed']
 
 # %% ../../nbs/520_writing.notices.ipynb #13d4e1b9
-import atexit, errno, os, warnings, weakref
+import atexit, errno, os, weakref
 from contextlib import ExitStack, contextmanager
+from ..warn import warn
 
 # %% ../../nbs/520_writing.notices.ipynb #d4eeb019
 at_work = weakref.WeakSet() # writers of this process
@@ -63,8 +64,8 @@ def end_unclosed(
     if not w.group.parts or os.getpid()!=w.pid: return
     w.abort()
     kept = f"they are kept: `{w.group.writer}(…, resume=True)` goes on after them" if w.resume else "they are lost"
-    if w.rows: warnings.warn(f"a writer of {', '.join(w.fns.values())} got {w.rows:,} {w.unit} and was never closed; "
-                             f"{kept}. Close it, or use `with`", RuntimeWarning, stacklevel=3)
+    if w.rows: warn(f"a writer of {', '.join(w.fns.values())} got {w.rows:,} {w.unit} and was never closed; "
+                    f"{kept}. Close it, or use `with`")
 
 @atexit.register
 def _end_all():

@@ -6,11 +6,11 @@
 __all__ = ['stamps_of', 'SeriesRows', 'series_parts', 'check_series_args', 'write_series']
 
 # %% ../../nbs/546_writing.panel.ipynb #e0b7ecf1
-import warnings
 import numpy as np
 from fastcore.basics import listify
 from fastcore.meta import delegates
 from ..data.source import plain_label
+from ..warn import warn
 from .csv import CsvFormat
 from .frames import is_frame, table_parts
 from .numbers import numbers
@@ -194,5 +194,5 @@ def write_series(
         if not tell.total: tell(w.rows)
     if not w.rows: raise ValueError("the table has no rows: there is no series in it")
     groups.append(rows[0].table())
-    if gaps := rows[0].gaps(): warnings.warn(_gaps_told(kwargs['sort_by'], gaps), RuntimeWarning, stacklevel=4)
+    if gaps := rows[0].gaps(): warn(_gaps_told(kwargs['sort_by'], gaps))
     tell.finish()

@@ -6,12 +6,13 @@
 __all__ = ['by_name', 'FileGroup']
 
 # %% ../../nbs/515_writing.publish.ipynb #d59289da
-import os, warnings
+import os
 from ..disk.files import sync_file
 from ..disk.notes import check_notes, is_decided
 from ..disk.renames import finish_renames, publish
 from ..disk.turns import Turn
 from ..store import open_memmap
+from ..warn import warn
 from .cast import as_chunk
 from .part import UnfinishedFile, widen
 from .sync import BackgroundSync
@@ -40,9 +41,8 @@ def _warn_lost(left, fits, writer):
     remedy = "resume the files that have some without the others"
     if all(left.values()): remedy = f"pass `resume=True` to `{writer}`"
     if not fits: remedy = "pass the dtype that they have"
-    warnings.warn(f"an earlier run was stopped; safe on the disk are {rows}. This one begins anew, and they are lost "
-                  f"with the first rows that it writes. To go on after them, {remedy}",
-                  RuntimeWarning, stacklevel=6) # where a `MemmapWriter` is made; tsai silences UserWarnings
+    warn(f"an earlier run was stopped; safe on the disk are {rows}. This one begins anew, and they are lost "
+         f"with the first rows that it writes. To go on after them, {remedy}")
 
 # %% ../../nbs/515_writing.publish.ipynb #adee0f4b
 def by_name(

@@ -6,11 +6,12 @@
 __all__ = ['Columns', 'check_format', 'table_chunks']
 
 # %% ../../nbs/545_writing.table.ipynb #3e117e45
-import re, warnings
+import re
 from functools import partial
 import numpy as np
 from fastcore.basics import first, listify
 from fastcore.meta import delegates
+from ..warn import warn
 from .cast import encoded, is_text
 from .csv import CsvFormat
 from .frames import is_csv, is_frame, is_table_file, table_parts
@@ -47,8 +48,8 @@ def _warn_of_numbers(y, cols):
     if y.dtype.kind not in 'OU' or not y.size: return
     some = y.ravel()[:1000].tolist()
     if all(isinstance(o, str) and re.fullmatch(r'[-+]?\d*[.,]\d+([eE][-+]?\d+)?', o) for o in some):
-        warnings.warn(f"the target {', '.join(map(str, cols))} is read as text, though it looks like numbers "
-                      f"({some[0]}): to predict numbers, pass y_dtype='float32'", RuntimeWarning, stacklevel=5)
+        warn(f"the target {', '.join(map(str, cols))} is read as text, though it looks like numbers "
+             f"({some[0]}): to predict numbers, pass y_dtype='float32'")
 
 # %% ../../nbs/545_writing.table.ipynb #f51c3b18
 def _of_sample(values, col):

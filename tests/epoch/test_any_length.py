@@ -233,7 +233,9 @@ def test_integers():
     X_ = ragged(whole, lengths)
     for x,y in make(X_, pad_value=float('nan')).train: assert x.dtype==torch.float32 and x.isnan().any()
     for kw in (dict(dtype=None, pad_value=float('nan')), dict(dtype='float16', pad_value=1e6)):
-        with pytest.raises(ValueError, match='which the model gets'): make(X_, **kw)
+        with warnings.catch_warnings(), pytest.raises(ValueError, match='which the model gets'):
+            warnings.simplefilter('error')
+            make(X_, **kw)
     assert make(X_, dtype=None, pad_value=-1).train.one_batch()[0].dtype==torch.int16
 
 def test_what_nobody_would_look_at_is_an_error():

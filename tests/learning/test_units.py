@@ -245,7 +245,7 @@ def test_other_data(table):
 def test_transforms_see_scaled_batches(table):
     "Those of batches come after; statistics of the raw series would be wrong for them, which is told"
     seen = []
-    with pytest.warns(UserWarning, match='from one batch, for ScaleBatch changes'):
+    with pytest.warns(RuntimeWarning, match='from one batch, for ScaleBatch changes'):
         make(np.nan_to_num(table), 'group', batch_tfms=TSStandardize(by_var=True))
     def look(x): seen.append(x[0].abs().max() if isinstance(x, tuple) else x.abs().max()); return x
     _,_,dls = make(np.nan_to_num(table), 'group', batch_tfms=Transform(look, order=-10))

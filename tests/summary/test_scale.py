@@ -70,10 +70,10 @@ def test_what_comes_before_changes_the_samples(wild):
         def encodes(self, o:torch.Tensor): return o*2
     for tfms,kw in (([TSNan2Value(),TSStandardize()],{}), ([TSStandardize()],dict(item_tfms=Twice())),
                     ([TSStandardize()],dict(tfms=[[Twice()],None]))):
-        with pytest.warns(UserWarning, match='one batch'): fitted(wild, *tfms, **kw)
+        with pytest.warns(RuntimeWarning, match='one batch'): fitted(wild, *tfms, **kw)
     with pytest.raises(ValueError, match='use_single_batch=True'):
         fitted(wild, TSNan2Value(), TSStandardize(use_single_batch=False))
-    with pytest.warns(UserWarning, match="dtype='int32'"): fitted(wild, TSNormalize(), dtype='int32')
+    with pytest.warns(RuntimeWarning, match="dtype='int32'"): fitted(wild, TSNormalize(), dtype='int32')
 
 def test_values_are_kept(wild, tmp_path):
     dls,(t,) = fitted(wild, TSStandardize(by_var=True))

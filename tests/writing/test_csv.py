@@ -104,8 +104,9 @@ def test_an_id_is_no_variable(name, tmp_path):
     for kwargs in (dict(index_col=0), dict(index_col=name), dict(sample_col=name), dict(data_cols=['s0','s1'])):
         assert np.shape(write(tmp_path, text, **kwargs))==(20,1,2)
     assert np.shape(write(tmp_path, text, data_cols=[name,'s0','s1']))==(20,1,3)
-    with pytest.warns(RuntimeWarning, match=f"'{name}' is named like an id, and is taken for data.*index_col=0"):
+    with pytest.warns(RuntimeWarning, match=f"'{name}' is named like an id, and is taken for data.*index_col=0") as said:
         assert write(tmp_path, df.assign(**{name:df[name]*7}).drop(columns='y').to_csv(index=False))[1]==[[42,.5,1]]
+    assert said[0].filename.endswith('writers.py') # where `to_memmap` is called
 
 def test_an_id_of_a_long_table(tmp_path):
     "Many rows have the same: who forgets sample_col hears of it"
