@@ -14,6 +14,6 @@ def warn(
 ):
     "A `RuntimeWarning` that names the line from which this package was called"
     frame,level = inspect.currentframe().f_back,2
-    while frame.f_back and frame.f_globals.get('__name__', '').split('.')[0]=='memmap_ts':
+    while frame.f_back and frame.f_globals.get('__name__', '').split('.')[0] in ('memmap_ts','contextlib'):
         frame,level = frame.f_back,level+1
     warnings.warn(text, RuntimeWarning, stacklevel=level)

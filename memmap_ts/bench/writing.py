@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 from fastcore.script import call_parse
+from .formats import new_zarr
 from .processes import in_new_python
 from ..cli.messages import check_fits, check_least, check_only
 from ..testing import device_bytes, touch_memory, watch_memory
@@ -99,8 +100,7 @@ def _loop_zarr(path, n, zarr_path, rows=None):
 
 def _write_zarr(zarr_path, n):
     "Write the rows to a zarr store."
-    import zarr
-    _fill(zarr.create_array(zarr_path, shape=(n,*_row), dtype='f4', chunks=(32,*_row)), n)
+    _fill(new_zarr(zarr_path, shape=(n,*_row), dtype='f4', chunks=(32,*_row)), n)
 
 # %% ../../nbs/835_bench.writing.ipynb #ec9f0ffb
 from_generator = {

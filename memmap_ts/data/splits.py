@@ -9,7 +9,7 @@ __all__ = ['check_splits', 'random_splits']
 import numpy as np
 import torch
 from .ranges import as_ranges, common_ranges
-from ..io.rows import as_idxs, idx_dtype
+from ..io.rows import as_idxs
 
 # %% ../../nbs/270_data.splits.ipynb #29a00006
 def _is_many(o):
@@ -17,11 +17,15 @@ def _is_many(o):
     if isinstance(o, slice): return True
     return hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set))
 
+def _row_dtype(n):
+    "The type of row numbers: small ones would overflow, without a word, where a reader adds to them."
+    return np.dtype('int32' if n<=2**31 else 'int64')
+
 def _as_rows(split, n, what):
-    "Row numbers of one set: a range or `Ranges` where it is one, else an array of the smallest type"
+    "Row numbers of one set: a range or `Ranges` where it is one, else an array"
     if isinstance(split, slice): split = range(*split.indices(n))
     if as_ranges(split) is not None and len(split) and split[0]>=0 and split[-1]<n: return split
-    return as_idxs(split, n, what).astype(idx_dtype(n), copy=False)
+    return as_idxs(split, n, what).astype(_row_dtype(n), copy=False)
 
 def _common(a, b, n):
     "Rows that are in both `a` and `b`"
@@ -70,7 +74,7 @@ def check_splits(
     for i,rows in enumerate(sets[1:], 1):
         common = _common(sets[0], rows, n)
         if len(common): raise ValueError(_shared(i, common, len(sets[0])))
-    return sets if len(sets)>1 else [*sets, np.empty(0, idx_dtype(n))]
+    return sets if len(sets)>1 else [*sets, np.empty(0, _row_dtype(n))]
 
 # %% ../../nbs/270_data.splits.ipynb #2672bd93
 def random_splits(
@@ -82,6 +86,6 @@ def random_splits(
     if not 0<=valid_pct<1:
         raise ValueError(f"valid_pct={valid_pct}: the share of rows to validate on is at least 0 and less than 1")
     if seed is None: seed = torch.randint(2**62, (1,)).item() # follows `set_seed`
-    rows = np.random.default_rng(seed).permutation(np.arange(n, dtype=idx_dtype(n)))
+    rows = np.random.default_rng(seed).permutation(np.arange(n, dtype=_row_dtype(n)))
     cut = int(n*valid_pct)
     return [np.sort(rows[cut:]), np.sort(rows[:cut])]

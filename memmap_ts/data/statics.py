@@ -26,9 +26,10 @@ def _other_number(n_rows, n_groups):
             "indexed by their ids, statics.set_index('id')")
 
 def _both_ways(ids):
-    "What to say of a table whose row numbers are ids, in another order."
-    return (f"per_group: the rows are numbered, and the groups are called {ids[:5].tolist()}…: are the numbers ids? "
-            "Then say so, statics.rename_axis('id'); if rows are in the order of the groups, pass statics.to_numpy()")
+    "What to say of a table whose rows are numbered, where groups have other names."
+    return (f"per_group: the rows are numbered, and the groups are called {ids[:5].tolist()}…: index the table by "
+            "their ids, statics.set_index('id'), or if the numbers are ids say so, statics.rename_axis('id'). If rows "
+            "are in the order of the groups (X.groups has it), pass statics.to_numpy()")
 
 def _check_no_ids(table, ids):
     "Error if a column of `table` holds the ids of the groups."
@@ -42,13 +43,14 @@ def rows_of_groups(
     table, # DataFrame
     starts:Starts, # Where windows start, with the ids of their groups
 ): # DataFrame of one row for each group
-    "The row of each group: by its id if `table` is indexed by ids, else in the order of the groups"
+    "The row of each group, by its id; `ValueError` if `table` is not indexed by ids"
     ids,index = starts.ids,table.index
     if isinstance(index, pd.RangeIndex) and index.name is None:
         _check_no_ids(table, ids)
-        is_id = len(table)>=len(ids) and ids.dtype.kind in 'iu' and np.isin(ids, index).all()
-        if is_id and (ids!=np.arange(len(ids))).any(): raise ValueError(_both_ways(ids))
-        if len(table)!=len(ids): raise ValueError(_other_number(len(table), len(ids)))
+        are_numbers = ids.dtype.kind in 'iu'
+        may_be_ids = are_numbers and len(table)>=len(ids) and np.isin(ids, index).all()
+        if len(table)!=len(ids) and not may_be_ids: raise ValueError(_other_number(len(table), len(ids)))
+        if not are_numbers or (ids!=np.arange(len(ids))).any(): raise ValueError(_both_ways(ids))
         return table
     if not index.is_unique:
         raise ValueError(f"per_group: {index[index.duplicated()][0]!r} has several rows: a group has one")
@@ -96,7 +98,7 @@ def _as_numbers(table):
     return x.astype('float64') if x.dtype.kind=='O' else x
 
 # %% ../../nbs/233_data.statics.ipynb #eb6ef197
-def _as_table(statics):
+def _as_table(statics, ids):
     "`statics` as a DataFrame if they have an index or are text, else as an array."
     if isinstance(statics, dict):
         return pd.DataFrame.from_dict({k: np.atleast_1d(v) for k,v in statics.items()}, orient='index').infer_objects()
@@ -104,7 +106,9 @@ def _as_table(statics):
     if is_frame(statics): return statics
     a = as_array(statics)
     if a.ndim>2: raise ValueError(f"per_group: statics of shape {a.shape}: pass (groups, features)")
-    return pd.DataFrame(np.asarray(a)) if a.dtype.kind in 'OUS' else a
+    if a.dtype.kind not in 'OUS': return a
+    if len(a)!=len(ids): raise ValueError(_other_number(len(a), len(ids)))
+    return pd.DataFrame(np.asarray(a), index=ids)
 
 def _in_order(a, starts):
     "Array `a` as (groups, features); an error if it has not a row for each group."
@@ -117,7 +121,7 @@ def statics_of(
     starts:Starts, # Where windows start, with the ids of their groups
 ) -> tuple: # (groups, features), and for each column of codes its classes; None for numbers
     "What is known of each group, in the order of the groups"
-    table = _as_table(statics)
+    table = _as_table(statics, starts.ids)
     if not is_frame(table): return _in_order(table, starts),None
     table = rows_of_groups(table, starts)
     text = [name for name in table.columns if _is_text(table[name])]

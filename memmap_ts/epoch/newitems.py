@@ -9,11 +9,12 @@ __all__ = ['new_items', 'items_of_samples']
 import numpy as np
 from ..data.lengths import joined
 from ..data.per_group import in_vocabs
+from ..data.series import names_of
 from ..data.source import as_source
 from ..data.target import as_targets
 from ..data.tensors import check_no_path
 from ..items import Items, itemify
-from ..windows import Windows
+from ..windows import Known, Windows
 from .shapes import Shapes
 
 # %% ../../nbs/336_epoch.newitems.ipynb #ff67f7f8
@@ -56,6 +57,18 @@ def _few_inputs(n, n_known):
     return (f"{n} of the {n_known} inputs of the model: pass a tuple of all, in the order of training, as "
             "learn.get_X_preds((X, features))")
 
+def _check_names(Xs, known):
+    "`ValueError` if the variables of new windows have names, and those of training had others"
+    X = next((o for o in Xs if isinstance(o, Windows) and not isinstance(o, Known)), None)
+    names = {} if X is None else names_of(X.series, X.stretch.vars)
+    wanted = {k: known.get(k) for k in names}
+    if known and names!=wanted: raise ValueError(_other_names(list(names.values()), list(wanted.values())))
+
+def _other_names(names, wanted):
+    "What to say of variables in another order, or of others."
+    return (f"the variables of X are {names[:9]}, and the model was trained on {wanted[:9]}: pass them in that order, "
+            "as in windows(df[names], …)")
+
 def new_items(
     X, # Array, path, …; a tuple for several inputs; or `Items`
     y, # Targets, or None
@@ -68,6 +81,7 @@ def new_items(
     if not len(Xs[0]): raise ValueError("there are no samples in X: pass at least one")
     Xs[:len(shapes.rows)] = map(_with_dims, Xs, shapes.rows)
     Xs = in_vocabs(Xs, shapes.vocabs)
+    _check_names(Xs, shapes.names)
     return itemify(*Xs, *(() if y is None else (as_targets(y),)))
 
 def _no_sample(o, shape):

@@ -8,6 +8,7 @@ __all__ = ['as_dtype', 'WantedDtype', 'as_chunk', 'as_text', 'is_text', 'encoded
 # %% ../../nbs/500_writing.cast.ipynb #adb944b8
 from contextlib import suppress
 import numpy as np
+from ..data.target import text_of
 from ..npy.dtypes import as_numpy, check_meaning, np_dtype
 
 # %% ../../nbs/500_writing.cast.ipynb #862cc316
@@ -111,20 +112,11 @@ class WantedDtype:
         "`rows` as the `dtype` of the file; floats are rounded only to a dtype that was asked for"
         return as_dtype(rows, dtype, self.dtype is not None, self.casting)
 
-# %% ../../nbs/500_writing.cast.ipynb #39106dca
-def _as_string(o):
-    "String `o`, or bytes in UTF-8, as a string"
-    try: return o if isinstance(o, str) else o.decode()
-    except UnicodeDecodeError:
-        raise ValueError(f"{o!r} is no text in UTF-8: decode it before, "
-                         "e.g. `np.char.decode(a.astype('S'), 'latin1')`; "
-                         "or keep bytes with `a.astype('S')` and dtype='S'") from None
-
 # %% ../../nbs/500_writing.cast.ipynb #5d764bd5
 def _as_strings(a):
     "Objects `a` as strings, if they are (bytes in UTF-8, too); with some that are none, an error"
     is_string = [isinstance(o, (str,bytes)) for o in a.flat]
-    if all(is_string): return np.array([_as_string(o) for o in a.flat]).reshape(a.shape)
+    if all(is_string): return np.array([text_of(o) for o in a.flat]).reshape(a.shape)
     if not any(is_string): return a
     i = is_string.index(False)
     raise ValueError(f"row {i*len(a)//a.size} of a chunk of strings has {a.flat[i]!r}: "

@@ -14,6 +14,7 @@ from ..warn import warn
 from .csv import CsvFormat
 from .frames import is_frame, table_parts
 from .numbers import numbers
+from .samples import check_year_first
 from .table import Columns, check_format
 
 # %% ../../nbs/546_writing.panel.ipynb #7ec425c9
@@ -25,7 +26,7 @@ def _as_stamps(values):
     "Numbers, or dates in microseconds, of a column, which may be text of either; NaN and NaT where there is none."
     import pandas as pd
     if values.dtype=='category':
-        kinds,codes = _as_stamps(pd.Series(values.cat.categories)),values.cat.codes.to_numpy()
+        kinds,codes = _as_stamps(pd.Series(values.cat.categories, name=values.name)),values.cat.codes.to_numpy()
         if (codes>=0).all(): return kinds[codes]
         return np.append(kinds, np.datetime64('NaT') if kinds.dtype.kind=='M' else np.nan)[codes]
     if values.dtype.kind in 'iuf':
@@ -33,6 +34,7 @@ def _as_stamps(values):
         return values.to_numpy('int64') # unsigned ones have no differences below 0
     found = pd.to_numeric(values, errors='coerce') if values.dtype.kind=='O' or values.dtype=='str' else None
     if found is not None and found.notna().any(): return found.to_numpy()
+    check_year_first(values.astype(str))
     return pd.to_datetime(values, errors='coerce', utc=True).dt.tz_localize(None).to_numpy().astype('M8[us]')
 
 def stamps_of(

@@ -51,5 +51,5 @@ def test_stats_as_csv(by, tmp_path, capsys):
     np.save(tmp_path/'X.npy', X)
     stats(str(tmp_path/'X.npy'), by=by, csv=True)
     want = memmap_stats(X, by=by if by=='all' else tuple(by.split(','))).to_df()
-    got = pd.read_csv(io.StringIO(capsys.readouterr().out), index_col=list(range(want.index.nlevels)))
+    got = pd.read_csv(io.StringIO(capsys.readouterr().out), index_col=list(range(want.index.nlevels)), float_precision='round_trip')
     np.testing.assert_array_equal(got.to_numpy(), want.to_numpy())

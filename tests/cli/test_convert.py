@@ -51,7 +51,8 @@ def test_stores(lib, tmp_path):
     h = m.open_group(two, mode='w') if lib=='zarr' else m.File(two, 'w')
     for group,names in ((g,['X']), (h,['X','more/y'])):
         for n in names:
-            a = group.create_array(n, shape=X.shape, dtype='f4') if lib=='zarr' else group.create_dataset(n, X.shape, 'f4')
+            make = group.create_array if hasattr(group, 'create_array') else group.create_dataset # of HDF5, and of zarr 2
+            a = make(n, shape=X.shape, dtype='f4')
             a[:] = X
     if lib=='h5py': g.close(); h.close()
     ok(run(one, tmp_path/'1.npy')); ok(run(two, tmp_path/'2.npy', '--dataset', 'more/y'))

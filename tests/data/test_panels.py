@@ -1,5 +1,5 @@
 "Panels: what is known of a whole series, and of the steps to predict"
-import pickle, numpy as np, pandas as pd, pytest, torch
+import pickle, warnings, numpy as np, pandas as pd, pytest, torch
 from torch import nn
 from fastai.learner import Learner, load_learner
 from fastai.metrics import mae
@@ -200,3 +200,30 @@ def test_statistics_of_ranges(saved):
         got,want = (memmap_stats(X, o, by=by) for o in (train,np.asarray(train)))
         for k in ('count','mean','std','min'): np.testing.assert_array_equal(getattr(got, k), getattr(want, k))
     assert as_ranges(train) is train
+
+def test_a_numbered_table_is_not_in_the_order_of_the_groups():
+    "As `read_csv` gives it: whose row is which?"
+    X = panel()[0]
+    for statics in (sizes.reset_index(drop=True), sizes['size'].reset_index(drop=True)):
+        with pytest.raises(ValueError, match=r"the groups are called \['c', 'a', .*set_index\('id'\)"): X.per_group(statics)
+    numbered = windows(series, 24, groups=lengths)[0]
+    assert numbered.per_group(sizes.reset_index(drop=True))[0].tolist()==sizes.iloc[0].tolist()
+
+def test_variables_in_another_order(tmp_path):
+    "Windows of a table have names, so that nobody predicts from prices as if they were values"
+    df = pd.DataFrame(series[:300], columns=['value','day','price'])
+    X,y = windows(df, 12, horizon=2, get_y=0)
+    learn = Learner(TSDataLoaders.from_memmap(X, y, bs=64), nn.Sequential(nn.Flatten(), nn.Linear(36,2)), loss_func=nn.MSELoss())
+    def preds(a): return learn.get_X_preds(windows(a, 12)[0])[0]
+    turned = df[['price','day','value']]
+    with pytest.raises(ValueError, match=r"are \['price', 'day', 'value'\], and the model was trained on \['value', 'day', 'price'\]"): preds(turned)
+    assert preds(df.to_numpy()).equal(preds(df)) and preds(turned[df.columns]).equal(preds(df))
+    learn.export(tmp_path/'learn.pkl')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # of PyTorch, about pickles
+        learn = load_learner(tmp_path/'learn.pkl')
+    with pytest.raises(ValueError, match='trained on'): preds(turned)
+
+def test_columns_that_lie_in_memory_in_another_order():
+    df = pd.DataFrame({'a':np.arange(20.), 'b':np.arange(20.)+100})
+    np.testing.assert_array_equal(windows(df[['b','a']], 5)[0][3], df[['b','a']].to_numpy()[3:8].T)

@@ -222,3 +222,21 @@ def test_new_targets_in_a_column():
 
 def test_masked_values_are_not_forgotten():
     with pytest.raises(ValueError, match='masked'): TSDataLoaders.from_memmap(np.ma.masked_greater(X, 1), y)
+
+def test_labels_as_hdf5_has_them():
+    "Bytes in UTF-8 are text"
+    labels = np.array(['läuft','geht','steht']*10, object)
+    dls = TSDataLoaders.from_memmap(np.zeros((30,1,9), 'f4'), np.array([o.encode() for o in labels], object), splits=(range(20),range(20,30)))
+    assert list(dls.vocab)==['geht','läuft','steht']
+    with pytest.raises(ValueError, match='no text in UTF-8'):
+        TSDataLoaders.from_memmap(np.zeros((30,1,9), 'f4'), np.array([o.encode('latin-1') for o in labels], object), splits=(range(30),))
+
+@pytest.mark.parametrize('shape', [(30,),(30,2),(30,2,3)], ids=str)
+def test_how_to_leave_out_what_is_not_finite(shape):
+    "The advice works as it is given"
+    X,y = np.zeros((30,1,9), 'f4'),np.zeros(shape, 'f4')
+    y.reshape(30, -1)[[3,17],-1] = np.nan
+    with pytest.raises(ValueError, match='are the good ones') as e: TSDataLoaders.from_memmap(X, y, splits=(range(20),range(20,30)))
+    good = eval(str(e.value).split('`splits`: ')[1].split(' are the good ones')[0])
+    assert good.tolist()==[i for i in range(30) if i not in (3,17)]
+    assert len(TSDataLoaders.from_memmap(X, y, splits=(good,)).train.dataset)==28

@@ -117,7 +117,9 @@ def test_all_that_is_asked_of_a_model(kw, tmp_path):
         same_length = np.stack([a[:,:1] for a in arrays])
         assert torch.allclose(learn.get_X_preds(same_length)[0], learn.get_X_preds(ragged(same_length[...,0], [1]*40))[0], atol=1e-6)
         learn.export(tmp_path/'learn.pkl')
-        with warnings.catch_warnings(action='ignore'): loaded = load_learner(tmp_path/'learn.pkl')
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            loaded = load_learner(tmp_path/'learn.pkl')
         with loaded.no_bar(): assert torch.equal(loaded.get_X_preds(X, bs=40)[0], together[0])
         assert loaded.dls.len==n.max()
     for method in ('permutation','ablation'):

@@ -147,3 +147,15 @@ def test_ids_that_are_numbers_and_text(tmp_path):
     assert to_memmap([table[:2],table[2:]], fn, **files, **kw)[1]['id'].tolist()==['1','b']
     table['unique_id'] = [1,1,'1','1']
     with pytest.raises(ValueError, match="series '1' is there as a number and as text"): to_memmap([table[:2],table[2:]], fn, overwrite=True, **files, **kw)
+
+@pytest.mark.parametrize('first', ['05.01.2025','01/05/2025 10:00','1-5-2025'])
+@pytest.mark.parametrize('kind', ['csv','frame','category'])
+def test_day_or_month(first, kind, tmp_path):
+    "Where the year is at the end, nobody knows which is which"
+    dates = [first]+[first.replace('5', str(i), 1) for i in (6,7,8)]
+    src = pd.DataFrame({'unique_id':'a', 'ds':dates, 'y':1.})
+    if kind=='csv': src.to_csv(tmp_path/'t.csv', index=False)
+    if kind=='category': src['ds'] = src['ds'].astype('category')
+    fn,files = paths(tmp_path)
+    with pytest.raises(ValueError, match="'ds'.*2020-01-09"): to_memmap(tmp_path/'t.csv' if kind=='csv' else src, fn, **files, **kw)
+    assert not fn.exists()
