@@ -75,7 +75,7 @@ def as_targets(
         some = first_label(y)
         is_set = is_label_set(some) or (objects and isinstance(some, np.ndarray))
         if is_set and not _has_floats(some): return _as_lists(y)
-        if objects and isinstance(some, bytes): y = np.array([text_of(o) if isinstance(o, bytes) else o for o in y], object)
+        if objects and isinstance(some, bytes): y = [text_of(o) if isinstance(o, bytes) else o for o in y]
     if not is_array(y): y = labels_as_array(y)
     is_column = isinstance(y, np.ndarray) and y.ndim==2 and y.shape[1]==1
     if isinstance(y, np.ndarray): check_meaning(y.dtype)
