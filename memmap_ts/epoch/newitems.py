@@ -61,8 +61,9 @@ def _check_names(Xs, known):
     "`ValueError` if the variables of new windows have names, and those of training had others"
     X = next((o for o in Xs if isinstance(o, Windows) and not isinstance(o, Known)), None)
     names = {} if X is None else names_of(X.series, X.stretch.vars)
-    wanted = {k: known.get(k) for k in names}
-    if known and names!=wanted: raise ValueError(_other_names(list(names.values()), list(wanted.values())))
+    if not names.keys()<=known.keys(): return # training had none
+    wanted = {k: known[k] for k in names}
+    if names!=wanted: raise ValueError(_other_names(list(names.values()), list(wanted.values())))
 
 def _other_names(names, wanted):
     "What to say of variables in another order, or of others."

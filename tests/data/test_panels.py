@@ -218,6 +218,9 @@ def test_variables_in_another_order(tmp_path):
     turned = df[['price','day','value']]
     with pytest.raises(ValueError, match=r"are \['price', 'day', 'value'\], and the model was trained on \['value', 'day', 'price'\]"): preds(turned)
     assert preds(df.to_numpy()).equal(preds(df)) and preds(turned[df.columns]).equal(preds(df))
+    nameless = windows(df.to_numpy(), 12, horizon=2, get_y=0)
+    other = Learner(TSDataLoaders.from_memmap(*nameless, bs=64), learn.model, loss_func=nn.MSELoss())
+    assert other.get_X_preds(windows(df, 12)[0])[0].equal(preds(df))
     learn.export(tmp_path/'learn.pkl')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # of PyTorch, about pickles
