@@ -141,6 +141,8 @@ def describe(
     seed:int|None=None, # Of the choice of rows
 ) -> Description: # Shows as a table and plots in a notebook
     "Look at an array: a table of facts, a few samples of each class, a histogram of random rows"
+    if isinstance(X, tuple) and any(hasattr(o, 'shape') for o in X):
+        raise TypeError(f"X is a tuple of {len(X)} inputs, and describe looks at one: describe(X[0], y)")
     X,y = as_array(X),None if y is None else _targets(y)
     if y is not None and len(y)!=len(X):
         raise ValueError(f"X has {len(X):,} rows and y {len(y):,}: each sample needs a row of each")

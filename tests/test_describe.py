@@ -62,3 +62,7 @@ def test_samples_of_any_length(tmp_path):
     assert [a.get_title() for a in d.fig.axes[:4]]==['0','1','values','steps of a sample'] and '<img' in d._repr_html_()
     x = describe(ragged(np.arange(9)%2, [3,6])).facts[0]
     assert x['samples']=='2 × 6' and x['padding'].startswith('25%')
+
+def test_several_inputs():
+    X = np.zeros((5,1,9), 'f4')
+    with pytest.raises(TypeError, match=r'tuple of 2 inputs.*describe\(X\[0\], y\)'): describe((X,X))

@@ -17,7 +17,9 @@ def _no_series(X):
     "What to say of an array of objects, text or complex numbers"
     remedy = "make numbers of what is in it"
     if X.dtype.kind=='c': remedy = "make complex ones two variables, real and imaginary"
-    if X.dtype.kind=='O':
+    has_text = X.dtype.kind in 'US' or (X.dtype.kind=='O' and X.size and isinstance(X.flat[0], str))
+    if has_text: remedy = "number what text stands for, a column at a time, as pd.factorize(column)[0] does"
+    elif X.dtype.kind=='O':
         remedy = ("if they are arrays of different length, `to_ragged(X, 'values.npy', 'lengths.npy')` writes them one "
                   "after another, and what it returns goes here; `ragged(values, lengths)` takes what lies so already")
     if X.dtype.kind in 'mM': remedy = "make numbers of times, e.g. (X-X.min())/np.timedelta64(1,'s')"

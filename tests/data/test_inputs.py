@@ -166,3 +166,9 @@ def test_features_before_the_series():
     "A model is built by the variables and steps of the series"
     dls = TSDataLoaders.from_memmap((np.zeros((40,5),'f4'),X), y, splits=splits, bs=10)
     assert (dls.vars,dls.len)==(6,100)
+
+@pytest.mark.parametrize('kind', [object,str,'S'], ids=str)
+def test_text_beside_series(kind):
+    "Classes of a table are no series of any length"
+    sex = np.array([['m'],['f'],['m'],['m']]).astype(kind)
+    with pytest.raises(TypeError, match=r'pd.factorize\(column\)\[0\]'): TSDataLoaders.from_memmap((np.zeros((4,1,9), 'f4'),sex), splits=(range(4),))
