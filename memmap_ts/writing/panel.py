@@ -34,7 +34,7 @@ def _as_stamps(values):
         return values.to_numpy('int64') # unsigned ones have no differences below 0
     found = pd.to_numeric(values, errors='coerce') if values.dtype.kind=='O' or values.dtype=='str' else None
     if found is not None and found.notna().any(): return found.to_numpy()
-    check_year_first(values.astype(str))
+    check_year_first(values)
     return pd.to_datetime(values, errors='coerce', utc=True).dt.tz_localize(None).to_numpy().astype('M8[us]')
 
 def stamps_of(

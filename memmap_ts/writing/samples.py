@@ -33,15 +33,15 @@ def _text_places(values, form):
 # %% ../../nbs/535_writing.samples.ipynb #6f3371e4
 _year_last = re.compile(r'\s*\d{1,2}([./-])\d{1,2}\1\d{4}\b.*')
 
-def _with_year_last(text):
-    "One of the first of some dates that has the year at its end; None if there is none."
-    return next(filter(_year_last.fullmatch, text[:100].tolist()), None)
+def _with_year_last(dates):
+    "The first of some `dates`, strings, that has the year at its end; None if there is none."
+    return next(filter(_year_last.fullmatch, dates), None)
 
 def check_year_first(
-    values, # Column of dates, as text
+    values, # Column of dates
 ):
-    "`ValueError` if dates have the year at the end: they may begin with the day, or with the month"
-    odd = _with_year_last(values.dropna())
+    "`ValueError` if dates are text with the year at the end: they may begin with the day, or with the month"
+    odd = _with_year_last(map(str, values.head(100)))
     if odd: raise ValueError(f"time {values.name!r} is {odd!r}: is the first number the day or the month? Write "
                              "2020-01-09, or pass a DataFrame with dates that pd.to_datetime has made, with dayfirst=")
 
@@ -61,7 +61,7 @@ def check_text_order(
     if not text.size: return
     remedy = ("write 2020-01-09, 09:30, or numbers (pd.to_datetime makes dates of a column of a DataFrame); or leave "
               "sort_by out, if the rows are in order already")
-    odd = _with_year_last(text)
+    odd = _with_year_last(text[:100].tolist())
     if odd: raise ValueError(f"column {values.name!r} would be sorted as text, where a year at the end ({odd}) "
                              f"comes last: {remedy}")
     if _has_equal_digits(text): return
