@@ -9,7 +9,7 @@ __all__ = ['check_splits', 'random_splits']
 import numpy as np
 import torch
 from .ranges import as_ranges, common_ranges
-from ..io.rows import as_idxs
+from ..io.rows import as_idxs, idx_dtype
 
 # %% ../../nbs/270_data.splits.ipynb #29a00006
 def _is_many(o):
@@ -18,8 +18,8 @@ def _is_many(o):
     return hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set))
 
 def _row_dtype(n):
-    "The type of row numbers: small ones would overflow, without a word, where a reader adds to them."
-    return np.dtype('int32' if n<=2**31 else 'int64')
+    "The type of row numbers: small ones would overflow, without a word, where a user adds to them."
+    return idx_dtype(n) if n>2**16 else np.dtype('int64')
 
 def _as_rows(split, n, what):
     "Row numbers of one set: a range or `Ranges` where it is one, else an array"

@@ -21,7 +21,8 @@ def test_read(splits, want):
 
 def test_little_room():
     a,b,c = check_splits((slice(10),range(20,30),[40,50]), 100)
-    assert isinstance(a, range) and isinstance(b, range) and c.dtype=='int32' # which one may add to
+    assert isinstance(a, range) and isinstance(b, range) and c.dtype=='int64' # which one may add to
+    assert check_splits(([40,50],[60]), 10**6)[0].dtype.itemsize==4
 
 def test_random():
     a,b = random_splits(10, .3, 0)
