@@ -18,7 +18,7 @@ def _no_series(X):
     remedy = "make numbers of what is in it"
     if X.dtype.kind=='c': remedy = "make complex ones two variables, real and imaginary"
     has_text = X.dtype.kind in 'US' or (X.dtype.kind=='O' and X.size and isinstance(X.flat[0], str))
-    if has_text and X.ndim<3: remedy = "number what text stands for, a column at a time, as pd.factorize(column)[0] does"
+    if has_text and X.ndim<3: remedy = "number what text stands for, column by column, as pd.factorize(column)[0] does"
     elif X.dtype.kind=='O':
         remedy = ("if they are arrays of different length, `to_ragged(X, 'values.npy', 'lengths.npy')` writes them one "
                   "after another, and what it returns goes here; `ragged(values, lengths)` takes what lies so already")
