@@ -52,7 +52,7 @@ def as_steps(
         series = _flags_as_numbers(series)
     a = as_array(series)
     a = a.view(np.ndarray) if isinstance(a, np.ndarray) else np.asarray(a)
-    if is_frame(series): a = np.ascontiguousarray(a) if min(a.strides, default=0)<0 else a # columns in another order
+    if is_frame(series) and min(a.strides)<0: a = np.ascontiguousarray(a) # columns in another order
     if a.ndim not in (1,2): raise ValueError(_not_one_series(a))
     check_meaning(a.dtype)
     if a.dtype.kind not in 'biuf': raise TypeError(f"a series of dtype {a.dtype}: it needs to be real numbers")

@@ -33,7 +33,7 @@ def _both_ways(ids):
 
 def _check_no_ids(table, ids):
     "Error if a column of `table` holds the ids of the groups."
-    if len(table)!=len(ids) or (ids.dtype.kind in 'iu' and (ids==np.arange(len(ids))).all()): return
+    if len(table)!=len(ids): return
     for name in table.columns:
         if table[name].dtype.kind!='f' and table[name].is_unique and pd.Index(ids).isin(table[name]).all():
             raise ValueError(f"per_group: column {name!r} holds the ids of the groups: "
@@ -46,12 +46,13 @@ def rows_of_groups(
     "The row of each group, by its id; `ValueError` if `table` is not indexed by ids"
     ids,index = starts.ids,table.index
     if isinstance(index, pd.RangeIndex) and index.name is None:
-        _check_no_ids(table, ids)
         are_numbers = ids.dtype.kind in 'iu'
-        may_be_ids = are_numbers and len(table)>=len(ids) and np.isin(ids, index).all()
+        count_up = are_numbers and (ids==np.arange(len(ids))).all()
+        if count_up and len(table)==len(ids): return table
+        _check_no_ids(table, ids)
+        may_be_ids = are_numbers and not count_up and len(table)>=len(ids) and np.isin(ids, index).all()
         if len(table)!=len(ids) and not may_be_ids: raise ValueError(_other_number(len(table), len(ids)))
-        if not are_numbers or (ids!=np.arange(len(ids))).any(): raise ValueError(_both_ways(ids))
-        return table
+        raise ValueError(_both_ways(ids))
     if not index.is_unique:
         raise ValueError(f"per_group: {index[index.duplicated()][0]!r} has several rows: a group has one")
     rows = index.get_indexer(pd.Index(ids))

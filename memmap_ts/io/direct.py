@@ -139,7 +139,7 @@ class DirectReads(PastTheCache, CachedReads):
 
     def _start(self, rows):
         "Start to read `rows`, or return None where that can't be done."
-        offsets = self.reader.file.offset+rows.astype('i8')*self.row_bytes
+        offsets = self.reader.file.offset+self.starts(rows)
         n_bytes = len(rows)*slot_sizes(self.row_bytes, self.block)
         return self.start(self.reader.system, offsets, self.row_bytes, n_bytes)
 

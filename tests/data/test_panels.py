@@ -208,6 +208,7 @@ def test_a_numbered_table_is_not_in_the_order_of_the_groups():
         with pytest.raises(ValueError, match=r"the groups are called \['c', 'a', .*set_index\('id'\)"): X.per_group(statics)
     numbered = windows(series, 24, groups=lengths)[0]
     assert numbered.per_group(sizes.reset_index(drop=True))[0].tolist()==sizes.iloc[0].tolist()
+    with pytest.raises(ValueError, match='10 rows for 5 groups'): numbered.per_group(pd.concat([sizes,sizes], ignore_index=True))
 
 def test_variables_in_another_order(tmp_path):
     "Windows of a table have names, so that nobody predicts from prices as if they were values"
