@@ -1,9 +1,12 @@
 "Every notebook, one case each, from top to bottom in a shell of its own, against the installed package"
-import json, tempfile, pytest
-from contextlib import nullcontext
+import json, os, tempfile, pytest
+from contextlib import contextmanager, nullcontext
+from fastprogress import fastprogress
 from filelock import FileLock
 from importlib.util import find_spec
+from matplotlib import pyplot as plt
 from pathlib import Path
+from unittest import mock
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
@@ -19,11 +22,16 @@ def code_to_run(source, has_nbdev):
     if not has_nbdev and 'show_doc(' in source: return ''
     return '\n'.join(o for o in lines if MAKES_MODULES not in o and (has_nbdev or not o.startswith('from nbdev.')))
 
+@contextmanager
+def settings_kept():
+    "What a notebook sets for its own process, others in this one do not find: bars, plots, the environment"
+    with mock.patch.object(fastprogress, 'NO_BAR', fastprogress.NO_BAR), mock.patch.dict(os.environ), plt.rc_context(): yield
+
 @pytest.fixture
 def shell():
     "A shell that remembers nothing of others; it is the one that `display` finds"
     InteractiveShell.clear_instance()
-    yield InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False)))
+    with settings_kept(): yield InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False)))
     InteractiveShell.clear_instance()
 
 @pytest.fixture
@@ -41,6 +49,14 @@ def test_notebook(fn, port, shell, monkeypatch):
         if cell['cell_type']!='code': continue
         with capture_output() as said: result = shell.run_cell(code_to_run(''.join(cell['source']), has_nbdev))
         if not result.success: pytest.fail(said.stdout+said.stderr)
+
+def test_settings_are_kept():
+    def settings(): return fastprogress.NO_BAR, plt.rcParams['figure.dpi'], dict(os.environ)
+    before = settings()
+    with settings_kept():
+        fastprogress.NO_BAR, plt.rcParams['figure.dpi'], os.environ['OMP_NUM_THREADS'] = True, 31, '31'
+        assert settings()!=before
+    assert settings()==before
 
 def test_what_is_run():
     source = '#| hide\nimport shutil\nfrom nbdev.showdoc import *\nimport nbdev; nbdev.nbdev_export()'
