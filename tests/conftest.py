@@ -1,8 +1,9 @@
-import gc, hashlib, signal, subprocess, sys, numpy as np, pytest, torch
+import gc, hashlib, random, signal, subprocess, sys, numpy as np, pytest, torch
 from pathlib import Path
 
 # A shell starts what runs in its background deaf to Ctrl-C, and what that starts
 signal.signal(signal.SIGINT, signal.default_int_handler)
+HANDLERS = {n:signal.getsignal(n) for n in (signal.SIGINT,signal.SIGTERM)}
 
 torch.set_num_threads(1) # models here are small: threads would only wait for each other
 
@@ -20,6 +21,13 @@ def pytest_collection_finish():
     "What is there before the first test, all imports, is not looked through again: neither here nor in what tests fork"
     gc.collect()
     gc.freeze()
+
+def pytest_runtest_setup():
+    "Signals and random numbers are those of the test, whatever ran before it; a fit that ended in an error leaves its handlers"
+    for n,handler in HANDLERS.items(): signal.signal(n, handler)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 @pytest.fixture
 def saved(tmp_path):

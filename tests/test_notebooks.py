@@ -1,5 +1,5 @@
 "Every notebook, one case each, from top to bottom in a shell of its own, against the installed package"
-import json, os, tempfile, pytest
+import atexit, json, os, tempfile, pytest
 from contextlib import contextmanager, nullcontext
 from fastprogress import fastprogress
 from filelock import FileLock
@@ -31,7 +31,10 @@ def settings_kept():
 def shell():
     "A shell that remembers nothing of others; it is the one that `display` finds"
     InteractiveShell.clear_instance()
-    with settings_kept(): yield InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False)))
+    shell = InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False)))
+    with settings_kept(): yield shell
+    plt.close('all')
+    atexit.unregister(shell.atexit_operations) # or all that a notebook made is kept until Python ends
     InteractiveShell.clear_instance()
 
 @pytest.fixture

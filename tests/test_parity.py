@@ -132,7 +132,7 @@ def gunpoint():
     splits = list(range(50)),list(range(50,200))
     return np.concatenate([a,b])[:,None,::2].astype('float32'), np.concatenate([ya,yb]), splits
 
-@pytest.mark.parametrize('data,arch,n', [('motions',inception,10), (gunpoint,rocket,10)])
+@pytest.mark.parametrize('data,arch,n', [('motions',inception,20), (gunpoint,rocket,10)])
 def test_accuracy(data, arch, n, request, saved, tmp_path):
     "Of whole trainings"
     X,y,splits = data() if callable(data) else request.getfixturevalue(data)
