@@ -140,7 +140,7 @@ def _gaps_told(col, gaps):
     "What to say of gaps in times."
     n,(_,group,time) = sum(o[0] for o in gaps),gaps[0]
     return (f"{n:,} gaps in {col!r}, for example after {_said(time)} in series {group!r}. A window takes the rows "
-            "on both sides for neighbouring steps; put the missing rows in, with NaN for values that nobody knows")
+            "on both sides for neighbours, as for weekends of an exchange: put in what is missing, NaN if unknown")
 
 @delegates(CsvFormat)
 def series_parts(
