@@ -53,6 +53,20 @@ def test_what_does_not_go_together(tmp_path, second, kw, err, words):
     np.save(tmp_path/'a.npy', X[:3]); np.save(tmp_path/'b.npy', second)
     with pytest.raises(err, match=words): open_memmaps([tmp_path/'a.npy',tmp_path/'b.npy'], **kw)
 
+@pytest.mark.parametrize('a,b,dtype', [
+    (['sit','sit_down'], ['stand'], 'U5'), ([1,300], np.uint8([4]), 'i1'), ([2**40], [1], 'i4'), ([-1], [1], 'u8'), ([123456,7], [1], 'U2')], ids=str)
+def test_nothing_is_cut_or_wraps_around(a, b, dtype, tmp_path):
+    "A dtype that has no room for all values there may be is an error"
+    for name,o in (('a',a),('b',b)): np.save(tmp_path/f'{name}.npy', o)
+    with pytest.raises(TypeError, match=f"can't become {np.dtype(dtype)}: choose a dtype that holds all"): open_memmaps(tmp_path/'?.npy', dtype=dtype)
+
+def test_text_of_any_length(tmp_path):
+    for name,o in (('a',['sit','sit_down']),('b',['stand'])): np.save(tmp_path/f'{name}.npy', o)
+    y = open_memmaps(tmp_path/'?.npy', dtype=str)
+    assert y.dtype=='U8' and y[[0,1,2]].tolist()==['sit','sit_down','stand']
+    np.save(tmp_path/'c.npy', [7])
+    assert open_memmaps(tmp_path/'?.npy', dtype=str)[[1,3]].tolist()==['sit_down','7']
+
 def test_what_is_no_file(tmp_path, files):
     fns,_ = files
     os.link(fns[0], tmp_path/'twin.npy')

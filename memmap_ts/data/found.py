@@ -112,6 +112,10 @@ def _holds_both(a, b):
     except TypeError: return '…'
     return repr(dtype.name if dtype.kind in 'biufc' else dtype.str)
 
+def _becomes(dtype, wanted):
+    "May values of a `dtype` become `wanted` unseen? Floats may be rounded; no number wraps around, no text is cut."
+    return np.can_cast(dtype, wanted) or wanted.kind in 'fc' and np.can_cast(dtype, wanted, 'same_kind')
+
 def common_dtype(
     parts:list, # `FilePart`s
     dtype, # What a user wants, None for that of the files
@@ -125,10 +129,11 @@ def common_dtype(
                                 f"become when they are read, dtype={_holds_both(first.dtype, o.dtype)}")
         return first.dtype
     dtype = np_dtype(dtype)
+    if dtype.kind=='U' and not dtype.itemsize: dtype = np.result_type('U1', *{o.dtype for o in parts})
     for o in parts:
-        if not np.can_cast(o.dtype, dtype, 'same_kind'):
+        if not _becomes(o.dtype, dtype):
             raise TypeError(f"{o.name} is of dtype {o.dtype}, which can't become {dtype}: choose a dtype that holds "
-                            "its values")
+                            "all of its values, or let `to_memmap` convert it, which looks at each")
     return dtype
 
 # %% ../../nbs/218_data.found.ipynb #0597f8f0

@@ -14,8 +14,8 @@ from ..warn import warn
 from .csv import CsvFormat
 from .frames import is_frame, table_parts
 from .numbers import numbers
-from .samples import check_year_first
 from .table import Columns, check_format
+from .times import dates_of
 
 # %% ../../nbs/546_writing.panel.ipynb #7ec425c9
 def _no_time(col, value, row):
@@ -34,8 +34,7 @@ def _as_stamps(values):
         return values.to_numpy('int64') # unsigned ones have no differences below 0
     found = pd.to_numeric(values, errors='coerce') if values.dtype.kind=='O' or values.dtype=='str' else None
     if found is not None and found.notna().any(): return found.to_numpy()
-    check_year_first(values)
-    return pd.to_datetime(values, errors='coerce', utc=True).dt.tz_localize(None).to_numpy().astype('M8[us]')
+    return dates_of(values).dt.tz_localize(None).to_numpy().astype('M8[us]')
 
 def stamps_of(
     df, # Part of a table

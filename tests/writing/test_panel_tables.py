@@ -159,3 +159,20 @@ def test_day_or_month(first, kind, tmp_path):
     fn,files = paths(tmp_path)
     with pytest.raises(ValueError, match="'ds'.*2020-01-09"): to_memmap(tmp_path/'t.csv' if kind=='csv' else src, fn, **files, **kw)
     assert not fn.exists()
+
+@pytest.mark.parametrize('times', [['2024-01-01 00:00:00','2024-01-01 00:00:00.500'], ['2024-01-01T00:00:00Z','2024-01-01 01:00:00.500Z'],
+                                   ['2024-10-27 02:00+02:00','2024-10-27 02:00+01:00']], ids=['fraction','Z','offset'])
+def test_times_of_iso_8601(times, tmp_path):
+    df = pd.DataFrame(dict(id='a', t=times, x=[0.,1.]))
+    df.to_csv(tmp_path/'t.csv', index=False)
+    for i,src in enumerate((df, tmp_path/'t.csv')):
+        series,groups = to_memmap(src, tmp_path/f'X{i}.npy', groups_fn=tmp_path/f'g{i}.npy', sample_col='id', sort_by='t', progress=False)
+        start = pd.to_datetime(times[0], utc=True).tz_localize(None)
+        assert series[:,0].tolist()==[0,1] and groups['start'][0]==start.to_datetime64()
+
+def test_a_year_of_two_digits(tmp_path):
+    df = pd.DataFrame(dict(id='a', t=['30.01.24','31.01.24','01.02.24'], x=[0.,1.,2.]))
+    df.to_csv(tmp_path/'t.csv', index=False)
+    for src,say in ((df, r"a year at the end \(30.01.24\)"), (tmp_path/'t.csv', "time 't' is '30.01.24': is the first number the day or the month")):
+        with pytest.raises(ValueError, match=say):
+            to_memmap(src, tmp_path/'X.npy', groups_fn=tmp_path/'g.npy', sample_col='id', sort_by='t', progress=False)

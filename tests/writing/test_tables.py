@@ -3,6 +3,7 @@ import numpy as np, pandas as pd, pytest
 from decimal import Decimal
 from tsai.data.preparation import df2xy
 from memmap_ts.write import to_memmap
+from memmap_ts.ragged import to_ragged
 from memmap_ts.writing.frames import table_parts
 from writers import labels, need, rng, same, to
 
@@ -180,6 +181,44 @@ def test_times_that_text_sorts(tmp_path):
     for times in (['2020-01-10','2020-01-09'], ['10:00','09:30'], ['b','a'], pd.to_datetime(['2020-02-01','2020-01-02'])):
         df = pd.DataFrame(dict(id=0, t=times, x=[1,2]))
         assert to(df, tmp_path, overwrite=True, sample_col='id', sort_by='t', steps_in_rows=True).tolist()==[[[2,1]]]
+
+def _written(kind, times, tmp_path):
+    "A sample whose values are 0, 1, … in the order of its times, in a table that has them backwards"
+    df = pd.DataFrame(dict(id=0, t=times, x=np.arange(len(times), dtype=float)))[::-1]
+    if kind=='frame': return df
+    fn = tmp_path/f't.{kind}'
+    df.to_csv(fn, index=False) if kind=='csv' else df.to_parquet(fn, index=False)
+    return fn
+
+@pytest.mark.parametrize('kind', ['frame','csv','parquet'])
+@pytest.mark.parametrize('times', [
+    pd.date_range('2024-10-27', periods=6, freq='h', tz='Europe/Berlin').astype(str).tolist(), # clocks are put back
+    ['2024-01-01 00:00+00:00','2024-01-01 01:30+01:00','2024-01-01 01:00+00:00'],
+    ['2024-01-01T00:00:00Z','2024-01-01T00:00:00.500Z','2024-01-01T00:00:01Z'],
+    ['2024-01-01T05:00','2024-01-01 06:00','2024-01-01T07:00']], ids=['clocks','offsets','fractions','T'])
+def test_times_of_iso_8601(kind, times, tmp_path):
+    if kind=='parquet': pytest.importorskip('pyarrow', reason='parquet is read by pyarrow, which is optional')
+    src = _written(kind, times, tmp_path)
+    how = dict(sample_col='id', sort_by='t')
+    assert to(src, tmp_path, steps_in_rows=True, **how).tolist()==[[[*range(len(times))]]]
+    assert to_ragged(src, tmp_path/'values.npy', tmp_path/'lengths.npy', progress=False, **how)[0].tolist()==[[*range(len(times))]]
+
+@pytest.mark.parametrize('times', [['09:00 AM','10:00 AM','01:00 PM'], ['30.01.24','31.01.24','01.02.24'], ['2024-Jan-01','2024-Feb-01'],
+                                   ['Q4 2023','Q1 2024'], ['30 Jan 2024','1 Feb 2024']], ids=lambda o: o[0])
+@pytest.mark.parametrize('kind', ['frame','csv'])
+def test_times_that_text_does_not_sort(kind, times, tmp_path):
+    with pytest.raises(ValueError, match="column 't' would be sorted as text.*pd.to_datetime"):
+        to(_written(kind, times, tmp_path), tmp_path, sample_col='id', sort_by='t', steps_in_rows=True)
+
+def test_rows_without_a_place_of_their_own(tmp_path):
+    df = pd.DataFrame(dict(id=[1]*4+[2]*4, t=[1,0,1,2]*2, x=np.arange(8.)))
+    how = dict(sample_col='id', sort_by='t', steps_in_rows=True)
+    with pytest.warns(RuntimeWarning, match=r"2 rows have the same \['t'\] as another one of their sample, for example \[.*1.*1.*\]") as told:
+        assert to(df, tmp_path, **how).tolist()==[[[1,0,2,3]],[[5,4,6,7]]]
+    assert told[0].filename.endswith('writers.py')
+    df.t = df.t.astype(float)
+    df.loc[5,'t'] = np.nan
+    with pytest.raises(ValueError, match="rows without a place in their sample: 't' has missing values"): to(df, tmp_path, 'no.npy', **how)
 
 def test_numbers_with_an_underscore(tmp_path):
     "Python makes 12 of 1_2"
