@@ -100,7 +100,7 @@ class MemmapDL(BatchMaker, HasShare, EpochBatches, HasState, HasShapes, ShowsSer
         num_workers:int=0, # Worker processes; 0, no process but this one, is the fast way
         seed:int|None=None, # Of the order of the epochs; by default one is drawn, which follows `set_seed`
         prefetch:int=2, # Batches that are made ahead, in a thread; 0: no thread
-        sampler:object=None, # Positions of an epoch: a list, PyTorch `Sampler`, or function of a NumPy random generator
+        sampler:object=None, # Positions of an epoch: list, PyTorch `Sampler`, or function, with length, of a generator
         cache:str|None=None, # 'device': load all samples onto the device at the first batch, and take the batches there
         verbose:bool=False, # Whether to print verbose logs
         do_setup:bool=True, # Whether to run `setup()` for batch transform(s)

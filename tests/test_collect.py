@@ -67,6 +67,17 @@ def test_text_of_any_length(tmp_path):
     np.save(tmp_path/'c.npy', [7])
     assert open_memmaps(tmp_path/'?.npy', dtype=str)[[1,3]].tolist()==['sit_down','7']
 
+@pytest.mark.parametrize('other', [X[:6].transpose(0,2,1).copy(), X[:6].view('i4')], ids=['shape','dtype'])
+def test_a_stored_pickle_of_a_file_with_another_header(other, tmp_path):
+    "The same number of bytes, which mean something else"
+    for name in ('a','b'): np.save(tmp_path/f'{name}.npy', X[:6])
+    many,one,rows = open_memmaps(tmp_path/'?.npy'),itemify(tmp_path/'b.npy'),open_memmaps([open_memmap(tmp_path/'b.npy')[2]])
+    stored = [pickle.dumps(o) for o in (many, one, rows)]
+    for o in stored: pickle.loads(o)
+    np.save(tmp_path/'b.npy', other)
+    for o in stored:
+        with pytest.raises(ValueError, match=r'b\.npy has changed: its header says another shape or dtype'): pickle.loads(o)
+
 def test_what_is_no_file(tmp_path, files):
     fns,_ = files
     os.link(fns[0], tmp_path/'twin.npy')

@@ -9,7 +9,9 @@ __all__ = ['OtherArrays', 'Parts', 'Cut', 'OtherRows']
 import os, threading
 from math import prod
 from multiprocessing import context
+from zlib import crc32
 import numpy as np
+from ..disk.mapped import npy_header
 from ..store import open_memmap
 from ..io.cells import Cells, plain_strides
 from ..io.pool import FilePool
@@ -95,7 +97,7 @@ class Parts:
         return (k if self.others is None else np.where(self.offsets[k]<0, -1, k)),places
 
     def __reduce__(self):
-        seen = self.table.seen if context.get_spawning_popen() else self.table.seen[:,:1]
+        seen = self.table.seen if context.get_spawning_popen() else _sizes_and_headers(self.table)
         return _open_parts, (self.table.paths, seen, self.lengths, self.offsets, self.kinds, self.dtypes,
                              self.row_shape, self.dtype, self.others)
 
@@ -106,15 +108,33 @@ def _changed(path, now, before):
     "The error for a file that has another length than it had."
     return ValueError(f"{path} has changed: {now:,} bytes, {before:,} before. Open the files again")
 
+def _changed_header(path):
+    return ValueError(f"{path} has changed: its header says another shape or dtype than before. Open the files again")
+
+def _sizes_and_headers(table):
+    "What can be asked of files anywhere: how long each is, and a checksum of its header"
+    headers = [0 if path is None else crc32(npy_header(path)) for path in table.paths]
+    return np.stack([table.seen[:,0], headers], 1)
+
+def _check_sizes_and_headers(table, expected):
+    now = _sizes_and_headers(table)
+    for k in np.flatnonzero((now!=expected).any(1))[:1].tolist():
+        if now[k,0]!=expected[k,0]: raise _changed(table.paths[k], int(now[k,0]), int(expected[k,0]))
+        raise _changed_header(table.paths[k])
+
+def _check_files(table, seen):
+    for k in np.flatnonzero((table.seen[:,[0,2,3]]!=seen[:,[0,2,3]]).any(1))[:1].tolist():
+        if (table.seen[k,2:]!=seen[k,2:]).any(): raise _other_file(table.paths[k])
+        raise _changed(table.paths[k], int(table.seen[k,0]), int(seen[k,0]))
+
 def _open_parts(paths, seen, *args):
     "The parts that a pickle tells of; an error with its name if a file is not what it was."
     stats = [None if path is None else os.stat(path) for path in paths]
     table = FileTable(paths, stats)
-    for k in np.flatnonzero((table.seen[:,[0,2,3]]!=seen[:,[0,2,3]]).any(1) if seen.shape[1]>1 else
-                            table.seen[:,0]!=seen[:,0])[:1].tolist():
-        if seen.shape[1]>1 and (table.seen[k,2:]!=seen[k,2:]).any(): raise _other_file(paths[k])
-        raise _changed(paths[k], int(table.seen[k,0]), int(seen[k,0]))
-    if seen.shape[1]>1: table.seen = seen # also when it was written to last
+    if seen.shape[1]==2: _check_sizes_and_headers(table, seen)
+    else:
+        _check_files(table, seen)
+        table.seen = seen # also when it was written to last
     return Parts(table, *args)
 
 # %% ../../nbs/217_data.parts.ipynb #84517f36

@@ -206,7 +206,7 @@ def test_times_of_iso_8601(kind, times, tmp_path):
 @pytest.mark.parametrize('times', [['09:00 AM','10:00 AM','01:00 PM'], ['30.01.24','31.01.24','01.02.24'], ['2024-Jan-01','2024-Feb-01'],
                                    ['Q4 2023','Q1 2024'], ['30 Jan 2024','1 Feb 2024']], ids=lambda o: o[0])
 @pytest.mark.parametrize('kind', ['frame','csv'])
-def test_times_that_text_does_not_sort(kind, times, tmp_path):
+def test_times_that_would_change_places(kind, times, tmp_path):
     with pytest.raises(ValueError, match="column 't' would be sorted as text.*pd.to_datetime"):
         to(_written(kind, times, tmp_path), tmp_path, sample_col='id', sort_by='t', steps_in_rows=True)
 
