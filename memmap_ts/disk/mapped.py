@@ -62,8 +62,9 @@ def npy_header(
     with open(path, 'rb', buffering=0) as f:
         head = f.read(12)
         if not head.startswith(b'\x93NUMPY'): return b''
-        n = int.from_bytes(head[8:10] if head[6]==1 else head[8:12], 'little')
-        return head+f.read(min(n, 2**16))
+        begin = 10 if head[6]==1 else 12 # of the text, whose length stands before it
+        end = begin+int.from_bytes(head[8:begin], 'little')
+        return head+f.read(min(max(end-12, 0), 2**16))
 
 class NamedFile:
     "The path of a mapped file, to be handed on, and what tells that another file has it by now"
