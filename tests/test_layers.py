@@ -223,6 +223,8 @@ def notebooks(folder):
         if not re.fullmatch(r'\d{3}', number): yield p,1,f'{p.name} does not begin with three digits and _'
         if numbers[number]>1: yield p,1,f'{p.name} shares its number with another notebook'
         if exports and exports[1]!=name: yield p,1,f'{p.name} exports {exports[1]}, not {name}'
+        if len(sources[0].strip().split('\n\n'))>2:
+            yield p,1,f'{p.name} says more in its first cell than title and description: nbdev leaves it out of the site'
         room = name.split('.')[0]
         if '.' not in name or room in seen: continue
         seen.add(room)
@@ -305,8 +307,10 @@ def test_rule_finds_notebooks_that_break_it(tmp_path):
     save('105_io.file', '#| default_exp io.file')
     assert not [*notebooks(tmp_path)]
     save('105_data.kind', '#| default_exp data.kinds')
+    save('901_start', '# Start\n\n> Here\n\nThe first step', '')
     said = ' '.join(fault for _,_,fault in notebooks(tmp_path))
     assert 'shares its number' in said and 'exports data.kinds' in said and 'has no design note' in said
+    assert '901_start.ipynb says more in its first cell' in said
 
 if __name__=='__main__':
     if sys.argv[1:]==['--still']:
