@@ -17,7 +17,7 @@ from .disk.mapped import NamedFile, remember_file, remember_name, truncated_mean
 from .disk.renames import finish_renames
 from .disk.turns import made_once
 from .npy.dtypes import np_dtype
-from .npy.header import header_bytes, parse_header, read_head
+from .npy.header import changed_header, header_bytes, parse_header, read_head, raw_header
 
 # %% ../nbs/060_store.ipynb #601ea9d6
 def _check_exists(fn):
@@ -190,11 +190,11 @@ class Handle:
         self.fn,self.mode = os.fspath(root.filename),'c' if root.mode=='c' else 'r'
         self.dtype,self.shape,self.strides = a.dtype,a.shape,a.strides
         self.offset = root.offset+address(a)-address(root)
-        self.file = NamedFile(root._mmap, self.fn)
+        self.file,self.header = NamedFile(root._mmap, self.fn),raw_header(self.fn)
 
     def open(self) -> np.ndarray:
-        "The array again; an error if the file has another size than it had, or is known to be another one"
+        "The array again; an error if the file has another size or header than it had, or is known to be another one"
         _check_exists(self.fn)
         self.file.check()
-        raw = map_file(self.fn, 'u1', self.mode)
-        return np.ndarray(self.shape, self.dtype, raw, self.offset, self.strides)
+        if raw_header(self.fn)!=self.header: raise changed_header(self.fn)
+        return np.ndarray(self.shape, self.dtype, map_file(self.fn, 'u1', self.mode), self.offset, self.strides)

@@ -28,12 +28,11 @@ def settings_kept():
     with mock.patch.object(fastprogress, 'NO_BAR', fastprogress.NO_BAR), mock.patch.dict(os.environ), plt.rc_context(): yield
 
 @pytest.fixture
-def shell():
+def shell(closed_figures):
     "A shell that remembers nothing of others; it is the one that `display` finds"
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance(config=Config(HistoryManager=dict(enabled=False)))
     with settings_kept(): yield shell
-    plt.close('all')
     atexit.unregister(shell.atexit_operations) # or all that a notebook made is kept until Python ends
     InteractiveShell.clear_instance()
 

@@ -11,7 +11,7 @@ from math import prod
 from multiprocessing import context
 from zlib import crc32
 import numpy as np
-from ..disk.mapped import npy_header
+from ..npy.header import changed_header, raw_header
 from ..store import open_memmap
 from ..io.cells import Cells, plain_strides
 from ..io.pool import FilePool
@@ -108,33 +108,22 @@ def _changed(path, now, before):
     "The error for a file that has another length than it had."
     return ValueError(f"{path} has changed: {now:,} bytes, {before:,} before. Open the files again")
 
-def _changed_header(path):
-    return ValueError(f"{path} has changed: its header says another shape or dtype than before. Open the files again")
-
 def _sizes_and_headers(table):
     "What can be asked of files anywhere: how long each is, and a checksum of its header"
-    headers = [0 if path is None else crc32(npy_header(path)) for path in table.paths]
+    headers = [0 if path is None else crc32(raw_header(path)) for path in table.paths]
     return np.stack([table.seen[:,0], headers], 1)
-
-def _check_sizes_and_headers(table, expected):
-    now = _sizes_and_headers(table)
-    for k in np.flatnonzero((now!=expected).any(1))[:1].tolist():
-        if now[k,0]!=expected[k,0]: raise _changed(table.paths[k], int(now[k,0]), int(expected[k,0]))
-        raise _changed_header(table.paths[k])
-
-def _check_files(table, seen):
-    for k in np.flatnonzero((table.seen[:,[0,2,3]]!=seen[:,[0,2,3]]).any(1))[:1].tolist():
-        if (table.seen[k,2:]!=seen[k,2:]).any(): raise _other_file(table.paths[k])
-        raise _changed(table.paths[k], int(table.seen[k,0]), int(seen[k,0]))
 
 def _open_parts(paths, seen, *args):
     "The parts that a pickle tells of; an error with its name if a file is not what it was."
     stats = [None if path is None else os.stat(path) for path in paths]
     table = FileTable(paths, stats)
-    if seen.shape[1]==2: _check_sizes_and_headers(table, seen)
-    else:
-        _check_files(table, seen)
-        table.seen = seen # also when it was written to last
+    has_ids = seen.shape[1]>2 # they come from a process of this machine
+    now,was = (table.seen[:,[0,2,3]],seen[:,[0,2,3]]) if has_ids else (_sizes_and_headers(table),seen)
+    for k in np.flatnonzero((now!=was).any(1))[:1].tolist():
+        if has_ids and (now[k,1:]!=was[k,1:]).any(): raise _other_file(paths[k])
+        if now[k,0]!=was[k,0]: raise _changed(paths[k], int(now[k,0]), int(was[k,0]))
+        raise changed_header(paths[k])
+    if has_ids: table.seen = seen # also when it was written to last
     return Parts(table, *args)
 
 # %% ../../nbs/217_data.parts.ipynb #84517f36

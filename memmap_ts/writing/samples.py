@@ -51,11 +51,11 @@ def check_text_order(
     odd = with_year_last(text[:100].tolist())
     if odd: raise ValueError(f"column {values.name!r} would be sorted as text, where a year at the end ({odd}) "
                              f"comes last: {remedy}")
-    if pair := changed_places(text.tolist()):
+    as_text = sorted(text.tolist())
+    if pair := changed_places(as_text):
         raise ValueError(f"column {values.name!r} would be sorted as text, where {pair[0]!r} comes before "
                          f"{pair[1]!r}, which is earlier: {remedy}")
     if _has_equal_digits(text): return
-    as_text = sorted(text.tolist())
     for before,after in zip(as_text, as_text[1:]):
         if natural_key(before)>natural_key(after):
             raise ValueError(f"column {values.name!r} would be sorted as text, where {before!r} comes before "
@@ -83,7 +83,7 @@ class RowOrder:
     def _times(self, df):
         "Columns that tell when a row was, and are text: what to compare in their place."
         names = [c for c in self.by if c not in self.ids and (c in self.text or df[c].dtype!='category')]
-        times = {c: iso_times(df[c]) for c in names if df[c].dtype.kind=='O' or df[c].dtype=='str'}
+        times = {c: iso_times(df[c]) for c in names}
         return {c: o for c,o in times.items() if o is not None}
 
     def _check_places(self, df):

@@ -17,6 +17,7 @@ def iso_times(
 ): # Series of dates in UTC
     "When it is that text as ISO 8601 has it stands for; None if some is of another kind"
     import pandas as pd
+    if values.dtype.kind not in 'OU': return None # no text, so nothing to look through
     codes,kinds = pd.factorize(values)
     if not len(kinds) or not all(isinstance(o, str) and _iso.match(o) for o in kinds): return None
     times = pd.to_datetime(pd.Index(kinds, dtype=object), format='ISO8601', utc=True, errors='coerce')
