@@ -191,3 +191,11 @@ def test_mixed_loaders_of_tsai():
     def ours(): return make(X, y, splits=(range(80),range(80,100)), bs=16)
     for dls in ((ours(),tabular()), (tabular(),ours()), (ours(),ours())):
         with pytest.raises(TypeError, match=r'get_mixed_dls.*from_memmap\(\(X, features\), y\)'): get_mixed_dls(*dls).one_batch()
+
+@pytest.mark.parametrize('stored,dtype', [('f4','int8'), ('i4','i2'), ('i8','int32'), ('u1','i1'), ('i2','u2'), ('f4','bool'), ('i2','bool')])
+def test_no_number_wraps_around(stored, dtype):
+    "A dtype that does not hold what rows may have is told where loaders are made"
+    X = np.full((20,2,5), 100).astype(stored)
+    with pytest.raises(TypeError, match=f"rows of dtype {np.dtype(stored)} can't become {np.dtype(dtype)} unseen"): make(X, np.arange(20)%2, dtype=dtype)
+    dblock = DataBlock((MemmapBlock(dtype=dtype),CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1))
+    with pytest.raises(TypeError, match="can't become"): dblock.dataloaders(itemify(X, np.arange(20)%2))

@@ -70,8 +70,8 @@ class Collected(Source):
         return some,None if isinstance(vars, slice) else (vars,slice(None))
 
     def __getitem__(self, i):
-        if not isinstance(i, tuple) or all(isinstance(o, (int,np.integer)) for o in i): return super().__getitem__(i)
-        rows,*axes = i # of numbers alone it is rows, as everywhere here
+        if not isinstance(i, tuple) or not i or isinstance(i[0], (int,np.integer)): return super().__getitem__(i)
+        rows,*axes = i
         some = self.with_vars() if len(axes)==1 and axes[0] is None else self._columns(axes)
         return some if isinstance(rows, slice) and rows==slice(None) else some[rows]
 

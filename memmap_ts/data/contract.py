@@ -19,7 +19,7 @@ class Source:
     - `shape` is (rows, …), `dtype` that of the values. Where rows can be any objects they are (rows,) and None.
     - `source[i]` is row `i`: a view that nobody may write to if the row lies somewhere, else a new array or value.
       A slice is a source again, and reads nothing. Numbers or a mask give those rows, copied into RAM.
-      An `IndexError` names the index and the number of rows.
+      `source[i, j]` is `source[i][j]`, as of an array. An `IndexError` names the index and the number of rows.
     - `lengths` is None, or steps of each row, if rows differ in their steps: `shape` then has the longest.
     - `reader()` copies many rows at once. It has `n_rows`, `row_bytes`, `read(rows, out=None)`,
       `epoch(n_rows, sample, first_batch)`, which gives the `Reads` of one epoch, and `check_unchanged()`, an error if
@@ -86,12 +86,19 @@ class Source:
         return self
 
     def __getitem__(self, i):
+        if isinstance(i, tuple): return self._of_row(i)
         n = len(self)
         if isinstance(i, slice): i = range(*i.indices(n))
         if isinstance(i, range) and (not len(i) or all(0<=o<n for o in (i[0],i[-1]))): return self.part(i)
         if not isinstance(i, (int,np.integer)): return self.reader().read(as_idxs(i, n, self.unit, self.unit))
         if not -n<=i<n: raise IndexError(f"{self.unit} {i} is out of range for {n:,} {self.unit}s")
         return self.row(int(i)%n)
+
+    def _of_row(self, index):
+        "What `source[i, …]` is: some of row `i`, as of an array"
+        if index and isinstance(index[0], (int,np.integer)): return self[index[0]][index[1:]]
+        raise IndexError(f"{self.unit}s are taken by one index, got {index}: [[0,1]] is {self.unit}s 0 and 1, [0,1] is "
+                         f"value 1 of {self.unit} 0")
 
     def __array__(self, *args, **kwargs):
         raise TypeError(f"an array of all {len(self):,} {self.unit}s would be loaded into memory: "

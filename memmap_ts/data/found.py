@@ -13,7 +13,7 @@ import numpy as np
 from ..disk.mapped import file_id, known_file
 from ..disk.notes import with_notes
 from ..disk.renames import finish_renames
-from ..npy.dtypes import np_dtype
+from ..npy.dtypes import may_become, np_dtype
 from ..store import address, file_header, remembered_root
 from .source import as_source
 
@@ -112,10 +112,6 @@ def _holds_both(a, b):
     except TypeError: return '…'
     return repr(dtype.name if dtype.kind in 'biufc' else dtype.str)
 
-def _becomes(dtype, wanted):
-    "May values of a `dtype` become `wanted` unseen? Floats may be rounded; no number wraps around, no text is cut."
-    return np.can_cast(dtype, wanted) or wanted.kind in 'fc' and np.can_cast(dtype, wanted, 'same_kind')
-
 def common_dtype(
     parts:list, # `FilePart`s
     dtype, # What a user wants, None for that of the files
@@ -131,7 +127,7 @@ def common_dtype(
     dtype = np_dtype(dtype)
     if dtype.kind=='U' and not dtype.itemsize: dtype = np.result_type('U1', *{o.dtype for o in parts})
     for o in parts:
-        if not _becomes(o.dtype, dtype):
+        if not may_become(o.dtype, dtype):
             raise TypeError(f"{o.name} is of dtype {o.dtype}, which can't become {dtype}: choose a dtype that holds "
                             "all of its values, or let `to_memmap` convert it, which looks at each")
     return dtype

@@ -14,7 +14,7 @@ from fasttransform import ItemTransform, Transform
 from fasttransform.transform import compose_tfms
 with warnings.catch_warnings(): # tsai turns UserWarning off for the whole process: undo that
     from tsai.data.core import TSTensor
-from ..npy.dtypes import check_meaning, np_dtype
+from ..npy.dtypes import check_meaning, may_become, np_dtype
 from .source import is_npy_path
 from .transforms import BatchTransform
 
@@ -26,6 +26,11 @@ def _not_numbers(dtype):
     "What to say of rows that are not numbers"
     return (f"MemmapBlock makes tensors of numbers, got {dtype}: use `CategoryBlock` for labels. Is it the labels that "
             "came here? Then say which is which: get_x=ItemGetter(0), get_y=ItemGetter(1)")
+
+def _would_change(dtype, wanted):
+    "What to say of a dtype that does not hold what rows may have"
+    return (f"rows of dtype {dtype} can't become {wanted} unseen: a number could wrap around or lose its fraction. "
+            "Choose a dtype that holds all of its values, or let `to_memmap` convert them, which looks at each")
 
 def _no_path(o):
     "What to say of a path where one sample was expected"
@@ -81,7 +86,9 @@ class RowsToTSTensor(BatchTransform, Transform):
 
     def _dtype(self, a):
         "NumPy dtype that rows of `a` become"
-        if self.dtype is not None: return self.dtype
+        if self.dtype is not None:
+            if not may_become(a.dtype, self.dtype): raise TypeError(_would_change(a.dtype, self.dtype))
+            return self.dtype
         return np.dtype('float32') if a.dtype.kind=='f' else a.dtype.newbyteorder('=')
 
     def _is_narrow(self, a):

@@ -74,10 +74,20 @@ class SourceTests:
         self.same(part.reader().read(np.arange(len(part))), self.at(rows, numbers))
         if len(part)>3: assert np.array_equal(part[1:3][1], rows[numbers[2]])
 
-    @pytest.mark.parametrize('idxs', [[3,0,-1], (5,5,5), np.arange(N)[::-1], [True]+[False]*(N-1), np.arange(N)%3==1, []], ids=str)
+    @pytest.mark.parametrize('idxs', [[3,0,-1], [5,5,5], np.arange(N)[::-1], [True]+[False]*(N-1), np.arange(N)%3==1, []], ids=str)
     def test_rows_by_number(self, src, rows, idxs):
         numbers = np.arange(N)[np.asarray(idxs, bool if len(idxs)==N and isinstance(idxs[0], (bool,np.bool_)) else int)]
         self.same(src[idxs], self.at(rows, numbers))
+
+    def test_part_of_a_row(self, src, rows):
+        "As of an array, whose first index is the row"
+        if isinstance(rows[7], np.ndarray) and rows[7].ndim:
+            for i in ((7,0), (np.int64(7),slice(0,1)), (-1,...,0)): np.testing.assert_array_equal(src[i], rows[i[0]][i[1:]])
+        with pytest.raises(IndexError): src[()]
+
+    def test_rows_and_values(self, src):
+        "Not two rows, and not two values: which of both is meant nobody knows"
+        with pytest.raises(IndexError): src[[3,5],0]
 
     @pytest.mark.parametrize('i', [N, -N-1, [0,N], np.array([-N-1]), range(N-1,N+2)], ids=str)
     def test_out_of_range(self, src, i):
