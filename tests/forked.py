@@ -50,9 +50,10 @@ def _server():
 
 class _Forked:
     "What of `subprocess.Popen` is used here"
-    def __init__(self, code, *args):
+    def __init__(self, code, *args, cwd=None):
         (out,its_out),(err,its_err),(status,its_status) = [os.pipe() for _ in range(3)]
-        request = dict(code=textwrap.dedent(code), argv=['-c', *map(str, args)], cwd=os.getcwd(), env=dict(os.environ))
+        request = dict(code=textwrap.dedent(code), argv=['-c', *map(str, args)], cwd=os.fspath(cwd or os.getcwd()),
+                       env=dict(os.environ))
         server,text = _server()[0],json.dumps(request).encode()+b'\n'
         n_sent = socket.send_fds(server, [text], [its_out,its_err,its_status])
         server.sendall(text[n_sent:])
@@ -76,15 +77,15 @@ class _Forked:
         self.wait()
         return out,errors[0]
 
-def forked(code, *args):
-    "A process that runs `code`; on a system without fork a new one"
-    if hasattr(os, 'fork'): return _Forked(code, *args)
+def forked(code, *args, cwd=None):
+    "A process that runs `code`, in the folder `cwd`; on a system without fork a new one"
+    if hasattr(os, 'fork'): return _Forked(code, *args, cwd=cwd)
     command = [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code), *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
 
-def run(code, *args):
+def run(code, *args, cwd=None):
     "`subprocess.run` of `python -c`: what it printed as `stdout` and `stderr`, and `returncode`"
-    p = forked(code, *args)
+    p = forked(code, *args, cwd=cwd)
     out,err = p.communicate()
     return subprocess.CompletedProcess(code, p.returncode, out, err)
 

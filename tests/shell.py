@@ -1,13 +1,26 @@
 "The package's commands, as they are installed"
 import os, shutil, subprocess, sys, sysconfig
+import forked
 from contextlib import suppress
 
 def command(name, *args):
     "The command `memmap_ts_{name}`, by its path, and its arguments"
     return [shutil.which(f'memmap_ts_{name}', path=sysconfig.get_path('scripts')), *map(str, args)]
 
-def run(name, *args, timeout=900, **kwargs):
-    "Run it; what it printed is text"
+_as_python_begins = """
+import runpy, warnings
+warnings.resetwarnings()
+for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+    warnings.simplefilter('ignore', kind)
+"""
+
+def run(name, *args, cwd=None):
+    "Run it in a process that has imported the package; what it printed is text"
+    script,*args = command(name, *args)
+    return forked.run(f'{_as_python_begins}runpy.run_path({script!r}, run_name="__main__")', *args, cwd=cwd)
+
+def run_new(name, *args, timeout=900, **kwargs):
+    "Run it as a shell does, in a process that knows nothing: this takes seconds"
     return subprocess.run(command(name, *args), capture_output=True, text=True, timeout=timeout, **kwargs)
 
 def _after(code, line):

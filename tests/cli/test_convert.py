@@ -1,7 +1,7 @@
 "The command `memmap_ts_convert`"
 import inspect, os, signal, subprocess, time, numpy as np, pandas as pd, pytest
 from functools import partial
-import forked, shell
+import shell
 from numpy.lib import format as npy
 from memmap_ts.cli import convert as command
 from memmap_ts.cli.convert import _pick, convert
@@ -9,11 +9,11 @@ from memmap_ts.collect import open_memmaps
 from memmap_ts.store import create_memmap
 
 X = np.random.default_rng(0).normal(size=(50,2,6)).astype('float32')
-run = partial(shell.run, 'convert', timeout=300)
+run = partial(shell.run, 'convert')
 def ok(r): assert r.returncode==0 and not r.stderr, r.stderr; return r
 
 def test_help():
-    r = ok(run('--help'))
+    r = ok(shell.run_new('convert', '--help'))
     assert '--dataset' in r.stdout and '.zarr' in r.stdout
 
 def test_options_are_single_words():
@@ -22,7 +22,7 @@ def test_options_are_single_words():
 
 def test_npy(tmp_path):
     np.save(tmp_path/'a0.npy', X[:20]); np.save(tmp_path/'a1.npy', X[20:])
-    assert '(50, 2, 6)' in ok(run('a*.npy', 'X.npy', '--dtype', 'float16', cwd=tmp_path)).stdout
+    assert '(50, 2, 6)' in ok(shell.run_new('convert', 'a*.npy', 'X.npy', '--dtype', 'float16', cwd=tmp_path)).stdout
     np.testing.assert_array_equal(np.load(tmp_path/'X.npy'), X.astype('float16'))
 
 @pytest.mark.parametrize('kind', ['csv','parquet'])
@@ -62,13 +62,12 @@ def test_stores(lib, tmp_path):
 
 def test_bad_input(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    script, = shell.command('convert')
     np.save(tmp_path/'a.npy', X)
     (tmp_path/'t.txt').write_text('x'); (tmp_path/'t.csv').write_text('a,b\n1,2\n1,2,3,4\n'); (tmp_path/'t.npy').write_text('x'); (tmp_path/'t.zarr').mkdir(); (tmp_path/'t.h5').write_text('x'); (tmp_path/'t.parquet').write_text('x'); (tmp_path/'empty.csv').write_text('')
     before = sorted(p.name for p in tmp_path.iterdir())
     for args in (['none.npy','X.npy'], ['none*.npy','X.npy'], ['a.npy','a.npy'], ['t.txt','X.npy'], ['t.csv','X.npy'], ['empty.csv','X.npy'], ['t.npy','X.npy'], ['t.zarr','X.npy'], ['t.h5','X.npy'], ['t.parquet','X.npy'],
                  ['a.npy','no/folder/X.npy'], ['a.npy','X.npy','--dtype','foo'], ['a.npy','X.npy','--dtype','int8'], ['a.npy','X.npy','--sample','id'], ['t.csv','X.npy','--target','a'], ['t.csv','X.npy','--data','q'], ['a.npy','X.npy','--rows','0']):
-        r = forked.run(f'import runpy; runpy.run_path({script!r}, run_name="__main__")', *args)
+        r = run(*args)
         assert r.returncode==1 and len(r.stderr.strip().splitlines())==1 and 'Traceback' not in r.stderr, (args, r.returncode, r.stderr)
         assert sorted(p.name for p in tmp_path.iterdir())==before, args
 

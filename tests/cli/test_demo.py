@@ -6,7 +6,7 @@ import memmap_ts.cli.demo as module
 from memmap_ts.io.linux import Linux
 from memmap_ts.io.system import system
 
-run = partial(shell.run, 'demo')
+run = partial(shell.run_new, 'demo')
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):

@@ -1,31 +1,29 @@
 "The commands that tell what is in files"
 import os, signal, subprocess, time, pytest
-from functools import partial
 from pathlib import Path
-import shell
 from memmap_ts.store import create_memmap
 from memmap_ts.io.linux import Linux
 from memmap_ts.io.system import system
-
-run = partial(shell.run, timeout=300)
+import shell
+from shell import run, run_new
 
 def test_info(data, tmp_path):
-    r = run('info', *data)
+    r = run_new('info', *data)
     assert r.returncode==0 and '200 × 3 × 20' in r.stdout and 'dog 67' in r.stdout and not r.stderr
     cut = tmp_path/'cut.npy'; cut.write_bytes(data[0].read_bytes()[:-4])
     r = run('info', cut, data[1], tmp_path/'none.npy')
     assert r.returncode==1 and 'dog 67' in r.stdout
     assert len(r.stderr.splitlines())==2 and 'truncated' in r.stderr and 'No file' in r.stderr
-    assert run('info').returncode==2 and 'usage' in run('info', '--help').stdout
+    assert run('info').returncode==2 and 'usage' in run_new('info', '--help').stdout
 
 def test_stats(data, tmp_path):
-    r = run('stats', data[0], '--by', 'var')
+    r = run_new('stats', data[0], '--by', 'var')
     assert r.returncode==0 and 'mean' in r.stdout and len(r.stdout.splitlines())>=5
     for by in ('var,step','all'): assert run('stats', data[0], '--by', by).returncode==0
     for args in ((data[1],), (tmp_path/'none.npy',), (data[0],'--by','vars')):
         r = run('stats', *args)
         assert r.returncode==1 and len(r.stderr.splitlines())==1 and 'Traceback' not in r.stderr
-    assert 'usage' in run('stats', '--help').stdout
+    assert 'usage' in run_new('stats', '--help').stdout
 
 @pytest.mark.skipif(not isinstance(system, Linux), reason='looks into /proc to see that reading has begun')
 def test_ctrl_c(tmp_path):
