@@ -17,6 +17,14 @@ from .data.parts import OtherArrays, Parts
 from .data.ragged import Ragged, as_ragged
 
 # %% ../nbs/297_collect.ipynb #1db56548
+def _others(found):
+    "What is not read where it lies in a file; None if all is"
+    others = {k: o for k,o in enumerate(found) if o.other is not None}
+    if not others: return None
+    files = [o for o in others.values() if isinstance(o.other, str)]
+    table = FileTable([o.other for o in files], [o.stat for o in files])
+    return OtherArrays({k: o.other for k,o in others.items()}, table)
+
 def open_memmaps(
     files:object, # Pattern such as 'data/*.npy', or a list of paths of `.npy` files and arrays, in their order
     mode:str='r', # 'r': files are only read
@@ -33,11 +41,8 @@ def open_memmaps(
     number = {o: k for k,o in enumerate(dtypes)}
     lengths,offsets = (np.array(o, 'i8') for o in ([o.shape[0] for o in found],[o.offset for o in found]))
     kinds = np.array([number[o.dtype] for o in found], 'i4')
-    table = FileTable([o.path for o in found], [o.stat for o in found])
-    others = {k: o.other for k,o in enumerate(found) if o.other is not None}
-    parts = Parts(table, lengths, offsets, kinds, dtypes, found[0].shape[1:], dtype,
-                  OtherArrays(others) if others else None)
-    return Collected(parts)
+    table = FileTable([o.path for o in found], [o.stat if o.path else None for o in found])
+    return Collected(Parts(table, lengths, offsets, kinds, dtypes, found[0].shape[1:], dtype, _others(found)))
 
 # %% ../nbs/297_collect.ipynb #45611424
 def _left_over(fn, rest, row_bytes, n_rows):

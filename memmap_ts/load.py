@@ -153,7 +153,7 @@ class MemmapDL(BatchMaker, HasShare, EpochBatches, HasState, HasShapes, ShowsSer
         "A loader like this one with some arguments changed"
         if cls is None or issubclass(cls, MemmapDL): kwargs = self._kept(dataset, kwargs)
         res = TfmdDL.new(self, dataset, cls, **kwargs)
-        res._shapes,res.share = self.shapes,self.share
+        res.take_from(self)
         res.one_length = dataset is None and self.shapes.of_steps and not kwargs.get('shuffle', not self.one_length)
         res.missing = self.missing if res.dataset is self.dataset else MissingValues(self.missing)
         if self._fits_cache(res, kwargs): res.device_cache = self.device_cache

@@ -402,3 +402,38 @@ def test_large_targets(tmp_path, monkeypatch):
     assert as_targets(T) is T
     with pytest.raises(ValueError, match=r"to_memmap\(y, 'y.npy'\)"): as_targets(open_memmaps([np.zeros((120,9), 'i4')]))
     assert as_targets(open_memmaps([y])).tolist()==y.tolist() # one for each sample, however many
+
+# --- files in Fortran order, which are read one by one
+
+@pytest.fixture
+def fortran(tmp_path):
+    "Twelve files of ten rows, more than are open at once"
+    def _save(k, value, shape=(10,2,4), dtype='f4'): np.save(tmp_path/f'{k}.npy', np.full(shape, value, dtype, order='F'))
+    for k in range(12): _save(k, k)
+    return _save
+
+def test_fortran_file_is_replaced(fortran, tmp_path):
+    "Before it was looked into: an error, as of any other file"
+    Z = open_memmaps(tmp_path/'*.npy')
+    os.replace(tmp_path/'3.npy', tmp_path/'old'); fortran(3, 99)
+    assert Z[25][0,0]==2
+    with pytest.raises(OSError, match='3.npy was replaced by another file'): Z[35]
+
+@pytest.mark.parametrize('shape,dtype', [((10,2,2),'f8'), ((10,4,2),'f4')])
+def test_fortran_file_with_another_header(fortran, tmp_path, shape, dtype):
+    Z = open_memmaps(tmp_path/'*.npy')
+    stored = pickle.dumps(Z)
+    fortran(3, 3, shape, dtype)
+    for read in (lambda: Z[35], lambda: pickle.loads(stored)):
+        with pytest.raises(ValueError, match='3.npy has changed: its header says another'): read()
+
+def test_fortran_file_is_written_to(fortran, tmp_path):
+    "Also if eight others were read since"
+    dls = TSDataLoaders.from_memmap(open_memmaps(tmp_path/'*.npy'), np.arange(120)%2, splits=(range(120),), bs=10, shuffle=False)
+    batches = iter(dls.train)
+    next(batches)
+    os.utime(tmp_path/'0.npy', (1,1))
+    with pytest.raises(OSError, match='0.npy was written to since it was opened'): list(batches)
+
+def test_fortran_file_comes_twice(fortran, tmp_path):
+    with pytest.raises(ValueError, match='are the same file'): open_memmaps([tmp_path/'0.npy',tmp_path/'1.npy',tmp_path/'0.npy'])

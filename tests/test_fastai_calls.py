@@ -1,9 +1,12 @@
 "What fastai and tsai ask of a loader, beyond training"
-import sys, types, numpy as np, pytest, torch
+import pickle, sys, types, numpy as np, pandas as pd, pytest, torch
+from functools import partial
+from pathlib import Path
 from torch import nn
 from fastai.basics import DataBlock, TfmdDL, noop
+from fastai.data.block import CategoryBlock
 from fastai.data.core import Datasets
-from fastai.data.transforms import Categorize, ItemGetter
+from fastai.data.transforms import Categorize, ColReader, IndexSplitter, ItemGetter
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fasttransform import Transform
@@ -123,3 +126,38 @@ def test_a_transform_that_gives_a_tuple():
 
 def test_targets_apart_from_samples():
     with pytest.raises(TypeError, match=r'test_dl\(\(X, y\)'): loaders().test_dl(X, y)
+
+# --- items of a `DataBlock` that are no rows of an array
+
+def by_getters(get_x, get_y, items, **kwargs):
+    dblock = DataBlock((MemmapBlock,CategoryBlock), get_x=get_x, get_y=get_y, splitter=IndexSplitter(range(20)))
+    return dblock.dataloaders(items, bs=8, **kwargs)
+
+def check_valid(dls, X, y):
+    "Rows 0…19, in their order"
+    xs,ys = map(torch.cat, zip(*dls.valid))
+    np.testing.assert_array_equal(xs, X[:20])
+    assert [dls.vocab[k] for k in ys]==y[:20].tolist()
+
+@pytest.mark.parametrize('names', [['row','label'],[1,2]], ids=str)
+def test_rows_of_a_table(data, names):
+    "A getter gets a row as pandas has it, by the names of its columns"
+    X,y = open_memmap(data[0]),np.load(data[1])
+    table = pd.DataFrame({names[0]:np.arange(200), names[1]:y}, index=np.arange(200)[::-1])
+    dls = by_getters(lambda row: X[int(row[names[0]])], ColReader(names[1]) if names[0]=='row' else lambda row: row[names[1]], table)
+    check_valid(dls, X, y)
+    np.testing.assert_array_equal(torch.cat([x for x, in dls.test_dl(table[50:60])]), X[50:60])
+    check_valid(pickle.loads(pickle.dumps(by_getters(partial(_row, data[0]), ColReader(names[1]), table))) if names[0]=='row' else dls, X, y)
+
+def _row(fn, row): return open_memmap(fn)[row.row]
+
+@pytest.mark.parametrize('kind', [str,Path])
+def test_a_file_for_each_sample(data, tmp_path, kind):
+    "As fastai has pictures: items are paths, and a getter opens them"
+    X,y = np.load(data[0])[:60],np.load(data[1])[:60]
+    for i in range(60): np.save(tmp_path/f'{i:02}_{y[i]}.npy', X[i])
+    files = [kind(o) for o in sorted(tmp_path.glob('*_*.npy'))]
+    def label(fn): return Path(fn).stem[3:]
+    check_valid(by_getters(np.load, label, files), X, y)
+    check_valid(by_getters(open_memmap, label, files, num_workers=0, prefetch=0), X, y)
+    with pytest.raises(TypeError, match='is a path, and one sample is needed'): by_getters(None, label, files)

@@ -63,7 +63,7 @@ def _of_file(fn):
     "The part that a `.npy` file is"
     path = os.path.abspath(fn)
     (shape,fortran,dtype,offset),stat = file_header(path)
-    if fortran and len(shape)>1 and 0 not in shape: return FilePart(fn, None, None, shape, dtype, other=path)
+    if fortran and len(shape)>1 and 0 not in shape: return FilePart(fn, None, stat, shape, dtype, other=path)
     return FilePart(fn, path, stat, shape, dtype, offset)
 
 def _of_array(k, x):
@@ -102,7 +102,7 @@ def check_rows(
     if 0 in first.shape[1:]: raise ValueError(f"{first.name} has shape {first.shape}: its rows have no values")
     seen = {}
     for o in parts:
-        if o.path is None or o.name.startswith('array '): continue # slices of one array may go in
+        if o.stat is None or o.name.startswith('array '): continue # slices of one array may go in
         twin = seen.setdefault(file_id(o.stat), o)
         if twin is not o: raise ValueError(f"{o.name} and {twin.name} are the same file: each goes in once")
 

@@ -6,10 +6,8 @@
 __all__ = ['OtherArrays', 'Parts', 'Cut', 'OtherRows']
 
 # %% ../../nbs/217_data.parts.ipynb #e0b14f61
-import os, threading
+import threading
 from math import prod
-from multiprocessing import context
-from zlib import crc32
 import numpy as np
 from ..npy.header import changed_header, raw_header
 from ..store import open_memmap
@@ -25,9 +23,14 @@ class OtherArrays:
     most_files = 8
     def __init__(self,
         arrays:dict, # By its number: an array, or the path of a file
+        table:FileTable, # Of these files, in their order
     ):
-        self.arrays,self.lock = arrays,threading.RLock()
+        self.arrays,self.table,self.lock = arrays,table,threading.RLock()
+        numbers = [k for k,o in arrays.items() if isinstance(o, str)]
+        self.places = {k:place for place,k in enumerate(numbers)} # in the table
+        self.headers = [raw_header(path) for path in table.paths]
         self.readers,self.opened = {},{} # of arrays; of files
+        self.read_from = set() # places of files of which something was read
 
     def reader(self,
         k:int, # Number of the array
@@ -35,24 +38,35 @@ class OtherArrays:
         "The engine of an array"
         if k in self.readers: return self.readers[k]
         with self.lock:
-            is_file = isinstance(self.arrays[k], str)
+            is_file = k in self.places
             readers = self.opened if is_file else self.readers
             if k not in readers:
                 if is_file and len(readers)>=self.most_files: readers.pop(next(iter(readers)))
-                readers[k] = as_source(open_memmap(self.arrays[k]) if is_file else self.arrays[k]).reader()
+                readers[k] = as_source(self._open(k) if is_file else self.arrays[k]).reader()
             return readers[k]
 
+    def _open(self, k):
+        "Map a file, which is the one that it was."
+        path,place = self.arrays[k],self.places[k]
+        self.table.check(np.array([place]), new_values=False)
+        a = open_memmap(path)
+        self.table.check(np.array([place]), new_values=False) # it might have been replaced before it was mapped
+        if raw_header(path)!=self.headers[place]: raise changed_header(path)
+        self.read_from.add(place)
+        return a
+
     def check_unchanged(self):
-        "`OSError` if somebody wrote to one of the files"
-        for reader in [*self.readers.values(), *self.opened.values()]: reader.check_unchanged()
+        "`OSError` if somebody wrote to one of the files that were read"
+        for reader in [*self.readers.values()]: reader.check_unchanged()
+        self.table.check(np.array(sorted(self.read_from), 'i8'))
 
     def __reduce__(self):
         handles = {k: o if isinstance(o, str) else as_source(o) for k,o in self.arrays.items()}
-        return _open_others, (handles,)
+        return _open_others, (handles, self.table)
 
-def _open_others(handles):
+def _open_others(handles, table):
     "The arrays of which `handles` are left in a pickle."
-    return OtherArrays({k: o if isinstance(o, str) else o.wrapped for k,o in handles.items()})
+    return OtherArrays({k: o if isinstance(o, str) else o.wrapped for k,o in handles.items()}, table)
 
 # %% ../../nbs/217_data.parts.ipynb #7ddfe7a4
 class Parts:
@@ -97,34 +111,8 @@ class Parts:
         return (k if self.others is None else np.where(self.offsets[k]<0, -1, k)),places
 
     def __reduce__(self):
-        seen = self.table.seen if context.get_spawning_popen() else _sizes_and_headers(self.table)
-        return _open_parts, (self.table.paths, seen, self.lengths, self.offsets, self.kinds, self.dtypes,
-                             self.row_shape, self.dtype, self.others)
-
-# %% ../../nbs/217_data.parts.ipynb #1a9b57fc
-def _other_file(path): return ValueError(f"{path} was replaced since it was opened: open the files again")
-
-def _changed(path, now, before):
-    "The error for a file that has another length than it had."
-    return ValueError(f"{path} has changed: {now:,} bytes, {before:,} before. Open the files again")
-
-def _sizes_and_headers(table):
-    "What can be asked of files anywhere: how long each is, and a checksum of its header"
-    headers = [0 if path is None else crc32(raw_header(path)) for path in table.paths]
-    return np.stack([table.seen[:,0], headers], 1)
-
-def _open_parts(paths, seen, *args):
-    "The parts that a pickle tells of; an error with its name if a file is not what it was."
-    stats = [None if path is None else os.stat(path) for path in paths]
-    table = FileTable(paths, stats)
-    has_ids = seen.shape[1]>2 # they come from a process of this machine
-    now,was = (table.seen[:,[0,2,3]],seen[:,[0,2,3]]) if has_ids else (_sizes_and_headers(table),seen)
-    for k in np.flatnonzero((now!=was).any(1))[:1].tolist():
-        if has_ids and (now[k,1:]!=was[k,1:]).any(): raise _other_file(paths[k])
-        if now[k,0]!=was[k,0]: raise _changed(paths[k], int(now[k,0]), int(was[k,0]))
-        raise changed_header(paths[k])
-    if has_ids: table.seen = seen # also when it was written to last
-    return Parts(table, *args)
+        return Parts, (self.table, self.lengths, self.offsets, self.kinds, self.dtypes, self.row_shape, self.dtype,
+                       self.others)
 
 # %% ../../nbs/217_data.parts.ipynb #84517f36
 def _even(numbers):

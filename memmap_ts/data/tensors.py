@@ -7,6 +7,7 @@ __all__ = ['check_no_path', 'RowsToTSTensor', 'SeriesTuple', 'RowsTogether']
 
 # %% ../../nbs/240_data.tensors.ipynb #27a00004
 import warnings
+from functools import lru_cache
 import numpy as np
 import torch
 from fastcore.basics import fastuple, first
@@ -31,6 +32,12 @@ def _would_change(dtype, wanted):
     "What to say of a dtype that does not hold what rows may have"
     return (f"rows of dtype {dtype} can't become {wanted} unseen: a number could wrap around or lose its fraction. "
             "Choose a dtype that holds all of its values, or let `to_memmap` convert them, which looks at each")
+
+@lru_cache(256) # each batch asks
+def _checked(dtype, wanted):
+    "The dtype `wanted` for rows of `dtype`; `TypeError` if it may not hold their values"
+    if not may_become(dtype, wanted): raise TypeError(_would_change(dtype, wanted))
+    return wanted
 
 def _no_path(o):
     "What to say of a path where one sample was expected"
@@ -86,9 +93,7 @@ class RowsToTSTensor(BatchTransform, Transform):
 
     def _dtype(self, a):
         "NumPy dtype that rows of `a` become"
-        if self.dtype is not None:
-            if not may_become(a.dtype, self.dtype): raise TypeError(_would_change(a.dtype, self.dtype))
-            return self.dtype
+        if self.dtype is not None: return _checked(a.dtype, self.dtype)
         return np.dtype('float32') if a.dtype.kind=='f' else a.dtype.newbyteorder('=')
 
     def _is_narrow(self, a):

@@ -52,12 +52,31 @@ def _bars(dl, ax, color):
     ax.bar(range(len(names)), (counts/n).numpy(), color=color, edgecolor='black', lw=1 if len(names)<=40 else 0)
     name_ticks(ax, 'x', names)
 
-def _histogram(dl, ax):
-    "The shares of numbers in up to 100 bins"
-    lows,highs = zip(*((y.min().item(), y.max().item()) for y in target_chunks(dl)))
-    low,high,n_bins = min(lows),max(highs),max(1, min(dl.n//2, 100))
-    counts = sum(np.histogram(y.numpy(), bins=n_bins, range=(low,high))[0] for y in target_chunks(dl))
-    ax.stairs(counts/counts.sum(), np.linspace(low, high, n_bins+1), fill=True, color='violet', edgecolor='black')
+_most_targets = 9 # with a histogram each
+
+def _numbers(dl, k):
+    "The numbers there are of target `k`, some at a time"
+    for y in target_chunks(dl):
+        some = y[:,k] if y.ndim>1 else y
+        yield some[some.isfinite()].numpy()
+
+def _histogram(dl, ax, k):
+    "The shares of the numbers of target `k` in up to 100 bins"
+    ends = [end for some in _numbers(dl, k) if len(some) for end in (some.min(), some.max())] or [0,1]
+    bins = np.histogram_bin_edges(ends, max(1, min(dl.n//2, 100)))
+    counts = sum(np.histogram(some, bins)[0] for some in _numbers(dl, k))
+    ax.stairs(counts/max(counts.sum(), 1), bins, fill=True, color='violet', edgecolor='black')
+
+def _histograms(dl, fig):
+    "A histogram for each target, as many as fit; what the figure shows"
+    y = next(target_chunks(dl, 1))
+    n = y.shape[1] if y.ndim>1 else 1
+    shown = min(n, _most_targets)
+    for k,ax in enumerate(fig.subplots(-(-shown//3), min(shown, 3), squeeze=False).flat):
+        if k<shown: _histogram(dl, ax, k)
+        else: ax.set_axis_off()
+        if n>1 and k<shown: ax.set_title(f'target {k}', fontsize='medium')
+    return 'Target distribution' if shown==n else f'Distribution of {shown} of {n:,} targets'
 
 # %% ../../nbs/340_epoch.classes.ipynb #36a0000a
 class ClassesMixin:
@@ -85,17 +104,18 @@ class ClassesMixin:
         color:tuple|list|str=('m','orange','darkblue','lightgray'), # Of the bars of classes, in turn
         **kwargs # Other arguments of `plt.figure`
     ):
-        "Plot the distribution of all targets of the loader: share of each class, or a histogram"
+        "Plot the distribution of all targets of the loader: share of each class, or a histogram of each target"
         from matplotlib import pyplot as plt
         from matplotlib.ticker import PercentFormatter
         if len(self.dataset.tls)==1: raise ValueError("these samples have no targets to show")
-        ax = plt.figure(figsize=figsize, **{'layout':'constrained', **kwargs}).gca()
-        ax.set_axisbelow(True)
-        ax.grid(color='gainsboro', linewidth=.1)
-        ax.set_title('Target distribution', fontweight='bold')
-        if self.cat: _bars(self, ax, color)
-        else: _histogram(self, ax)
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        fig,title = plt.figure(figsize=figsize, **{'layout':'constrained', **kwargs}),'Target distribution'
+        if self.cat: _bars(self, fig.gca(), color)
+        else: title = _histograms(self, fig)
+        fig.suptitle(title, fontweight='bold')
+        for ax in fig.axes:
+            ax.set_axisbelow(True)
+            ax.grid(color='gainsboro', linewidth=.1)
+            ax.yaxis.set_major_formatter(PercentFormatter(1))
 
 # %% ../../nbs/340_epoch.classes.ipynb #4c6a2216
 def _balanced(y, rows):

@@ -9,16 +9,16 @@ __all__ = ['ElementPlan', 'TuplePlan', 'finished', 'read_element', 'element_plan
 import numpy as np
 import torch
 from fastcore.basics import first
-from fastcore.foundation import L
 from fastai.data.transforms import ItemGetter
 from fasttransform.transform import compose_tfms
+from ..data.block_items import source_of_items
 from ..items import Items, plain_label
 from .padding import padded_part, stack_rows
 
 # %% ../../nbs/325_epoch.element.ipynb #626b0bd8
 def _origin(items, fs):
     "The `Items` with an element's rows, the number of its array (None: all, as tuples), and what transforms are left"
-    if not isinstance(items, Items): return Items([items.items if isinstance(items, L) else items]),0,fs
+    if not isinstance(items, Items): return Items([source_of_items(items)]),0,fs
     if fs and type(fs[0]) is ItemGetter: return items,fs[0].i,fs[1:]
     return items,None,fs
 

@@ -8,7 +8,7 @@ __all__ = ['Shapes', 'HasShapes', 'check_count', 'ShowsSeries']
 # %% ../../nbs/335_epoch.shapes.ipynb #4a4082f2
 from functools import partial
 import numpy as np
-from fastcore.basics import compose, first
+from fastcore.basics import compose, first, patch
 from fastcore.foundation import L
 from fastai.torch_core import TensorCategory, TensorMultiCategory, batch_to_samples
 from fasttransform.cast import explode_types
@@ -21,6 +21,7 @@ from ..data.tensors import SeriesTuple
 from ..items import importance_instead
 from ..windows import Known, Windows
 from .device import flat_elements
+from .element import finished
 from .transforms import Collate
 
 # %% ../../nbs/335_epoch.shapes.ipynb #a0f39f2e
@@ -32,6 +33,7 @@ class Shapes:
     place = None # `TargetPlace`, if it is known
     vocabs = () # of each array, None if it does not hold codes
     names = {} # of variables, by the number of their line in a plot; empty if they have none
+    inputs = () # of each input as it is read, None for steps of any number
     def __init__(self,
         read, # The batch of one sample as it was read
         b, # The same after the transforms of batches
@@ -85,6 +87,7 @@ class HasShapes:
         b = self.after_batch(read)
         self._n_inp,self._types = self.dataset.n_inp,explode_types(b)
         self._shapes = Shapes(read, b, self._n_inp, self.plan.parts)
+        self._shapes.inputs = _shapes_of_inputs(self.plan, self._n_inp)
         X,y = _shown(self.plan.elements, self._n_inp)
         place = _place(X, y)
         self._shapes.place = OfEachStep() if self._shapes.of_steps else place
@@ -129,6 +132,32 @@ class HasShapes:
     def cat(self)->bool:
         "Are the targets classes?"
         return hasattr(self, 'vocab')
+
+# %% ../../nbs/335_epoch.shapes.ipynb #586b1645
+def _shapes_of_inputs(plan, n_inp):
+    "Shapes of the inputs of a sample as they are read, None for steps of any number."
+    encoded = plan.read(np.zeros(1, 'int64'), longest=True)
+    shapes = _shapes([finished(e, *o) for (e,_),o in zip(plan.elements[:n_inp], encoded)])
+    return [(*o[:-1],None) for o in shapes] if any(plan.paddings) else shapes
+
+def _unlike(new, known):
+    "What to say of samples whose shape is not that of the samples before; None if a model may take them"
+    if len(new)!=len(known) or len(new)>1 and new[0]!=known[0]:
+        return (f"samples of shape {new}: those that the loaders were made of have shape {known}. Pass the same "
+                "variables, in the same order")
+    if new and new[-1]==1!=known[-1] and known[-1] is not None:
+        return (f"samples of shape {new}: those that the loaders were made of have shape {known}, and a single value "
+                f"would be repeated {known[-1]:,} times. Pass as many steps")
+
+@patch
+def take_from(self:HasShapes,
+    dl:HasShapes, # The loader that this one was made from
+):
+    "Take over what is known of samples and processes; `ValueError` if samples here have other variables"
+    self._shapes,self.share = dl.shapes,dl.share
+    if self.dataset is dl.dataset or not self.n: return
+    for new,known in zip(_shapes_of_inputs(self.plan, self.dataset.n_inp), self._shapes.inputs):
+        if problem := _unlike(new, known): raise ValueError(problem)
 
 # %% ../../nbs/335_epoch.shapes.ipynb #ad5f68ec
 def check_count(

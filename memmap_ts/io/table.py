@@ -7,8 +7,11 @@ __all__ = ['FileTable']
 
 # %% ../../nbs/172_io.table.ipynb #45da5320
 import os, time
+from multiprocessing import context
+from zlib import crc32
 import numpy as np
 from ..disk.mapped import file_id
+from ..npy.header import changed_header, raw_header
 from .system import system
 
 # %% ../../nbs/172_io.table.ipynb #580f09c7
@@ -73,3 +76,31 @@ class FileTable:
             if was==now or (may_change and was[2:]==now[2:] and now[0]>=was[0]): continue
             if not self.system.writes_to(stat): raise _change(self.paths[k], was, now)
             self.ours.add(k)
+
+    def __reduce__(self):
+        seen = self.seen if context.get_spawning_popen() else _sizes_and_headers(self)
+        return _open_again, (self.paths, seen)
+
+# %% ../../nbs/172_io.table.ipynb #292b8003
+def _other_file(path): return ValueError(f"{path} was replaced since it was opened: open the files again")
+
+def _changed(path, now, before):
+    "The error for a file that has another length than it had."
+    return ValueError(f"{path} has changed: {now:,} bytes, {before:,} before. Open the files again")
+
+def _sizes_and_headers(table):
+    "What can be asked of files anywhere: how long each is, and a checksum of its header"
+    headers = [0 if path is None else crc32(raw_header(path)) for path in table.paths]
+    return np.stack([table.seen[:,0], np.array(headers, 'u8')], 1)
+
+def _open_again(paths, seen):
+    "The table that a pickle tells of; an error with its name if a file is not what it was."
+    table = FileTable(paths, [None if path is None else os.stat(path) for path in paths])
+    has_ids = seen.shape[1]>2 # they come from a process of this machine
+    now,was = (table.seen[:,[0,2,3]],seen[:,[0,2,3]]) if has_ids else (_sizes_and_headers(table),seen)
+    for k in np.flatnonzero((now!=was).any(1))[:1].tolist():
+        if has_ids and (now[k,1:]!=was[k,1:]).any(): raise _other_file(paths[k])
+        if now[k,0]!=was[k,0]: raise _changed(paths[k], int(now[k,0]), int(was[k,0]))
+        raise changed_header(paths[k])
+    if has_ids: table.seen = seen # also when it was written to last
+    return table

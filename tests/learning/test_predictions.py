@@ -183,3 +183,30 @@ def test_nan_predictions_are_told_once(tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter('error', RuntimeWarning)
             call(X[:20])
+
+class Classes(nn.Module):
+    def forward(self, x): return x.mean(2)[:,:len(set(y))]
+
+def _ways_to_predict(learn, x):
+    "One sample by all ways that lead to a model"
+    return [lambda: learn.predict(x), lambda: learn.get_preds(dl=learn.dls.test_dl([x,x])), lambda: learn.dls.test_dl(itemify(x[None])),
+            lambda: learn.dls.test_dl(x[None]), lambda: learn.get_X_preds(x[None])]
+
+@pytest.mark.parametrize('kind', ['factory','block'])
+def test_other_variables(kind):
+    "Scaling would stretch one variable to as many as it knows, and something would be predicted"
+    tfm = TSStandardize(by_var=True)
+    if kind=='factory': dls = TSDataLoaders.from_memmap(X, y, splits=splits, batch_tfms=tfm)
+    else: dls = DataBlock((MemmapBlock,CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1), batch_tfms=tfm).dataloaders(itemify(X, y))
+    learn = Learner(dls, Classes(), loss_func=lambda p,t: p.mean())
+    known = X.shape[1]
+    for x in (X[0,:1], X[0,:2]):
+        for f in _ways_to_predict(learn, x):
+            with pytest.raises(ValueError, match=rf'\(({len(x)}|1, {len(x)}), {X.shape[2]}\).*{known}'): f()
+    for f in _ways_to_predict(learn, X[0,:,:30]): f() # steps may be fewer
+
+def test_a_single_step():
+    "It would be repeated by a scaling of each step"
+    learn = Learner(TSDataLoaders.from_memmap(X, y, splits=splits, batch_tfms=TSStandardize(by_step=True)), Classes())
+    for f in _ways_to_predict(learn, X[0,:,:1]):
+        with pytest.raises(ValueError, match=f'repeated {X.shape[2]} times'): f()
