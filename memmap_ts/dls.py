@@ -18,6 +18,7 @@ from .windows import Windows
 from .data import show # noqa: F401 (adds what shows time series to fastai's functions)
 from .data.inputs import check_no_inputs
 from .data.padding import PadRows
+from .data.source import registered
 from .data.target import as_targets
 from .epoch.buckets import in_buckets
 from .epoch.classes import class_labels
@@ -157,6 +158,7 @@ def _X_y(o, n):
 def _as_new_items(o, dl):
     "`Items` of what `test_dl` got, for loader `dl`"
     if isinstance(o, Items): return o
+    o = registered(o)
     if isinstance(o, list): return items_of_samples(o, dl.shapes)
     X,y = _X_y(o, dl.shapes.n_inputs)
     return new_items(X, as_targets(y), dl.shapes)

@@ -21,7 +21,7 @@ from .data.starts import Starts, draw_groups, find_groups, n_overlapping
 # %% ../nbs/295_windows.ipynb #73c032c1
 class Windows(Source):
     "Windows of a long series, or the steps that follow them: looks like an array, holds nothing"
-    unit = 'window'
+    unit,are_steps = 'window',True
     split_by_time:Callable # patched in below, and told here to type checkers
     split_by_group:Callable
     check_leak:Callable

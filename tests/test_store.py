@@ -1,5 +1,5 @@
 "Files: what is wrong is said, what is there is not lost"
-import errno, mmap, os, pickle, numpy as np, pytest
+import errno, mmap, os, pickle, warnings, numpy as np, pytest
 from multiprocessing import context
 from memmap_ts.all import *
 from memmap_ts.data.source import as_source
@@ -96,11 +96,20 @@ def test_a_name_of_another_file_is_not_pickled(saved, mode):
     fn = saved(np.zeros((4,3)))
     X = open_memmap(fn, mode)
     with open(fn, 'r+b') as f: f.write(fn.read_bytes())
-    again = pickle.loads(pickle.dumps(as_source(X[1:])))
+    with warnings.catch_warnings():
+        if mode=='c': warnings.simplefilter('ignore')
+        again = pickle.loads(pickle.dumps(as_source(X[1:])))
     _replace(fn, np.ones((4,3)))
     for o in (X, X.T[:,1:], again.wrapped):
         with pytest.raises(ValueError, match='X.npy was replaced since it was opened: open it again'): pickle.dumps(as_source(o))
     assert pickle.loads(pickle.dumps(as_source(open_memmap(fn)))).wrapped.sum()==12
+
+def test_what_stays_in_this_process(saved):
+    "A pickle, and so a worker, has what is in the file"
+    X = open_memmap(saved(np.zeros((4,3))), 'c')
+    X[:] = 1
+    with pytest.warns(RuntimeWarning, match="X.npy is mapped with mode 'c': what was written to the array stays"): stored = pickle.dumps(itemify(X))
+    assert pickle.loads(stored).arrays[0].sum()==0
 
 def test_maps_of_others(saved):
     "Are known by the size of their file, and from when they are first seen"

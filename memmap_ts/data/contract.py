@@ -31,6 +31,7 @@ class Source:
     dtype,unit,name = None,'row',None # `unit`: what an error calls a row; `name`: what a report calls the source
     in_memory,from_files = False,False # does a row only need copying; are its values read from files?
     lengths = None # steps of each row, where they differ
+    are_steps = False # of a series, and so numbers to predict and no labels, whatever their dtype?
 
     def row(self,
         i:int, # Number of the row, in 0…n-1
@@ -64,8 +65,9 @@ class Source:
         raise ValueError(f"X is a {type(self).__name__} of shape {self.shape}: a source of your own needs rows of "
                          "(vars, steps), here (1, steps)")
     def as_targets(self):
-        "What is taken for targets: the source itself, or an array if they are read"
-        return self
+        "What is taken for targets: labels are read, and numbers to predict stay where they are"
+        if self.ndim!=1 or self.are_steps or (self.dtype is not None and self.dtype.kind=='f'): return self
+        return self.reader().read(np.arange(len(self)))
     def series(self, seq_first:bool=True):
         "Its rows as steps that `windows` cuts; an error where that can't be had"
         raise TypeError(f"windows are of an array, or of many files, and this is a {type(self).__name__}")

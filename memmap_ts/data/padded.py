@@ -89,7 +89,7 @@ class RoomTogether:
         steps = gather(values, numbers_in(runs.begins, runs.counts))[:,pick]
         to = numbers_in(runs.slots*n_vars*longest+np.array(self.places)[runs.slots], runs.counts)
         self.out[...] = self.value
-        self.out.reshape(-1)[to[:,None]+longest*np.arange(n_vars)] = steps
+        self.out.reshape(-1)[to[:,None]+longest*np.arange(n_vars, dtype='i8')] = steps
 
 # %% ../../nbs/231_data.padded.ipynb #e1ec5947
 class Padded(Source):

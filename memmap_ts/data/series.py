@@ -13,7 +13,7 @@ from ..npy.dtypes import check_meaning
 from ..store import check_size, mapped_root
 from ..io.reader import RowReader
 from ..io.system import system
-from .source import Source, as_array, as_source
+from .source import Source, as_array, as_source, registered
 from .runreader import RunReader
 from .stretches import StretchReader
 
@@ -129,6 +129,7 @@ def one_series(
     seq_first:bool, # False: its shape is (vars, steps)
 ): # `Series`, or what a source has in its place
     "`series` as what windows are cut of"
+    series = registered(series)
     if isinstance(series, Source) and series.wrapped is series: return series.series(seq_first)
     names = list(series.columns) if seq_first and is_frame(series) else None
     return Series(as_steps(series, seq_first), var_names=names)

@@ -69,7 +69,7 @@ class BlockOrder(Order):
         self.n_mixes = max(-(-n_whole//mix_blocks), 1)
         self.mix_of_left = epoch_key(self.key, -1)%self.n_mixes if n_left else -1
         self.permutation = permutation(n_whole, self.key)
-        self.first_blocks = np.arange(self.n_mixes+1)*n_whole//self.n_mixes # places of blocks where mixes begin
+        self.first_blocks = np.arange(self.n_mixes+1, dtype='i8')*n_whole//self.n_mixes # where mixes begin
         self.starts = self.first_blocks*block_rows # places of rows
         if n_left: self.starts[self.mix_of_left+1:] += n_left
         self.last = None # number of the mix that was asked for last, and itself

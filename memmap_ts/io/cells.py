@@ -22,7 +22,7 @@ def pieces_of(
         stride,n = strides[axis],shape[axis]
         if stride<=n_bytes+PAGE: n_bytes += (n-1)*stride
         else:
-            offsets = (offsets[:,None]+np.arange(n)*stride).reshape(-1)
+            offsets = (offsets[:,None]+np.arange(n, dtype='i8')*stride).reshape(-1)
             apart.append(axis)
     between = n_bytes
     for axis in reversed(apart):

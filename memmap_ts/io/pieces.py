@@ -22,7 +22,7 @@ class Pieces:
         self.strides,(_,n_vars) = strides,shape
         vars_apart = n_vars>1 and strides[1]>value_bytes+PAGE
         self.width = value_bytes if vars_apart else (n_vars-1)*strides[1]+value_bytes # of a piece of one step
-        self.starts = first+strides[1]*np.arange(n_vars if vars_apart else 1)
+        self.starts = first+strides[1]*np.arange(n_vars if vars_apart else 1, dtype='i8')
         self.vars_apart,self.steps_apart = vars_apart,strides[0]>self.width+PAGE
         self.no_gaps = not vars_apart and self.width==strides[0] # between the values of two steps
         self.one_piece = not vars_apart and not self.steps_apart # is a run in one piece?

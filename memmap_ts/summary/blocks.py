@@ -82,7 +82,7 @@ def _runs(view):
     "Offsets of the runs of bytes that `view`, in the order of memory, is made of, and the bytes of a run."
     offsets,n_bytes,axes = np.zeros(1, 'i8'),view.itemsize,list(zip(view.shape, view.strides))
     while axes and (axes[-1][0]==1 or axes[-1][1]==n_bytes): n_bytes *= axes.pop()[0] # length 1 has any stride
-    for n,stride in axes: offsets = (offsets[:,None]+np.arange(n)*stride).reshape(-1)
+    for n,stride in axes: offsets = (offsets[:,None]+np.arange(n, dtype='i8')*stride).reshape(-1)
     return offsets,n_bytes
 
 class BlockReader:

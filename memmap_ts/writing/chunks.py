@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.foundation import L
 from ..npy.dtypes import list_as_array
-from ..data.source import Source
+from ..data.source import Source, registered
 from ..io.identity import FileState, Watch
 from ..store import open_memmap
 from .cast import as_chunk
@@ -138,6 +138,7 @@ def look_ahead(
     src, # Anything
 ) -> tuple: # What can be used in its place, and its first chunk or file (itself, if it is one array, table or path)
     "See what the chunks of `src` are; `TypeError` for a table that is not one of pandas"
+    src = registered(src)
     if is_path(src) or is_frame(src) or is_array(src) or not hasattr(src, '__iter__'): return src,src
     if hasattr(src, 'shape'):
         raise TypeError(f"{type(src).__module__.split('.')[0]}'s {type(src).__name__} is neither an array nor "

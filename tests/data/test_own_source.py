@@ -27,6 +27,27 @@ def test_registered():
     assert type(src) is RampsByName and itemify('ramps:180').arrays[0].shape==(180,2,8)
     with pytest.raises(FileNotFoundError): as_source('slopes:180') # other strings are paths, as before
 
+def test_registered_kinds_come_first(tmp_path):
+    "Whatever takes arrays asks them, before a path or a list is looked at otherwise"
+    np.testing.assert_array_equal(to_memmap('ramps:40', tmp_path/'X.npy', progress=False), in_ram(40))
+    with pytest.raises(TypeError, match='windows are of an array.*RampsByName'): windows('ramps:40', 4)
+    dls = TSDataLoaders.from_memmap('ramps:180', y, splits=splits)
+    assert len(dls.test_dl('ramps:30').dataset)==30
+
+class Labels(Source):
+    "A label for each row"
+    def __init__(self, values): self.values,self.shape,self.dtype = values,(len(values),),getattr(values, 'dtype', None)
+    def row(self, i): return self.values[i]
+
+@pytest.mark.parametrize('values', [np.arange(180)%3, y, (np.arange(180)%2).astype(bool), y.tolist()], ids=['ints','text','bools','objects'])
+def test_labels(values):
+    "They are classes, as those of an array are; numbers are read when they are wanted"
+    X = in_ram(180)
+    own,plain = (TSDataLoaders.from_memmap(X, t, splits=splits, seed=0) for t in (Labels(values),values))
+    assert own.vocab==plain.vocab and own.c==plain.c
+    assert all(a[1].tolist()==b[1].tolist() for a,b in zip(own.train, plain.train))
+    assert not TSDataLoaders.from_memmap(X, Labels(np.arange(180)*.5), splits=splits).cat
+
 def learner_of(dls): return ts_learner(dls, 'FCN', metrics=accuracy, seed=0)
 
 @pytest.mark.parametrize('kw', [dict(), dict(sel_vars=[1,0], sel_steps=slice(2,None)), dict(sel_steps=[7,1]), dict(num_workers=2), dict(item_tfms=lambda o: o+1 if o.ndim==2 else o), dict(prefetch=0), dict(cache='device'), dict(partial_n=.5)], ids=lambda o: '-'.join(o))
