@@ -158,3 +158,11 @@ def test_a_file_for_each_sample(data, tmp_path, kind):
     check_valid(by_getters(np.load, label, files), X, y)
     check_valid(by_getters(open_memmap, label, files, num_workers=0, prefetch=0), X, y)
     with pytest.raises(TypeError, match='is a path, and one sample is needed'): by_getters(None, label, files)
+
+@pytest.mark.parametrize('name,words', [('input_idxs','`weights=`'), ('split_idxs','dataset.items.idxs'), ('sel_vars','feature_importance')])
+def test_what_tsais_loaders_have(name, words):
+    "Is answered with what to use in its place"
+    dls = loaders()
+    for o in (dls,dls.train,dls.valid):
+        with pytest.raises(AttributeError, match=f'MemmapDL has no {name}.*{words}'): getattr(o, name)
+    assert dls.valid.dataset.items.idxs==range(80,100)

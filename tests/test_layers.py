@@ -213,7 +213,9 @@ def lines(mods):
         if long: yield m.path,long[0],f'{m.name} has lines longer than {MAX_CHARS}'
 
 def notebooks(folder):
-    "Notebooks have numbers of their own, are called like their module, and a folder's first one has a design note"
+    "Notebooks have numbers and lines in the sidebar, are called like their module; a folder's first has a design note"
+    sidebar = folder/'sidebar.yml'
+    listed = re.findall(r'- (\S+[.]ipynb)', sidebar.read_text(encoding='utf-8')) if sidebar.exists() else None
     numbered = sorted(p for p in folder.glob('*.ipynb') if p.stem!='index')
     numbers,seen = Counter(p.name[:3] for p in numbered),set()
     for p in numbered:
@@ -222,6 +224,8 @@ def notebooks(folder):
         exports = re.search(r'^#\| *default_exp +(\S+)', '\n'.join(sources), flags=re.M)
         if not re.fullmatch(r'\d{3}', number): yield p,1,f'{p.name} does not begin with three digits and _'
         if numbers[number]>1: yield p,1,f'{p.name} shares its number with another notebook'
+        if listed is not None and p.name not in listed:
+            yield p,1,f'{p.name} is not in {sidebar.name}: run python docs/build.py, commit'
         if exports and exports[1]!=name: yield p,1,f'{p.name} exports {exports[1]}, not {name}'
         if len(sources[0].strip().split('\n\n'))>2:
             yield p,1,f'{p.name} says more in its first cell than title and description: nbdev leaves it out of the site'
@@ -308,7 +312,9 @@ def test_rule_finds_notebooks_that_break_it(tmp_path):
     assert not [*notebooks(tmp_path)]
     save('105_data.kind', '#| default_exp data.kinds')
     save('901_start', '# Start\n\n> Here\n\nThe first step', '')
+    (tmp_path/'sidebar.yml').write_text('- 100_io.rows.ipynb\n- 105_io.file.ipynb\n- 901_start.ipynb\n')
     said = ' '.join(fault for _,_,fault in notebooks(tmp_path))
+    assert '105_data.kind.ipynb is not in sidebar.yml' in said and '100_io.rows.ipynb is not' not in said
     assert 'shares its number' in said and 'exports data.kinds' in said and 'has no design note' in said
     assert '901_start.ipynb says more in its first cell' in said
 

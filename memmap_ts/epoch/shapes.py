@@ -78,6 +78,12 @@ def _names(X, place, y):
     return {**{place.lines[i]: name for i,name in predicted.items()}, **names_of(X.series, X.stretch.vars)}
 
 # %% ../../nbs/335_epoch.shapes.ipynb #bf251062
+_instead = dict( # of what tsai's loaders have
+    **dict.fromkeys(('sel_vars','sel_steps'), importance_instead),
+    input_idxs="tsai's `WeightedPerSampleLoss` and its like ask which rows a batch has, and here they are read ahead: "
+               "`weights=` of the loaders draws rows more or less often",
+    split_idxs="The row numbers of a set are `dl.dataset.items.idxs`")
+
 class HasShapes:
     "What a model asks of a `TfmdDL`"
     def _one_pass(self):
@@ -101,8 +107,7 @@ class HasShapes:
         return self._shapes
 
     def __getattr__(self, k):
-        if k in ('sel_vars','sel_steps'):
-            raise AttributeError(f"{type(self).__name__} has no {k}. {importance_instead}")
+        if k in _instead: raise AttributeError(f"{type(self).__name__} has no {k}. {_instead[k]}")
         return super().__getattr__(k)
 
     @property
