@@ -192,10 +192,16 @@ def test_mixed_loaders_of_tsai():
     for dls in ((ours(),tabular()), (tabular(),ours()), (ours(),ours())):
         with pytest.raises(TypeError, match=r'get_mixed_dls.*from_memmap\(\(X, features\), y\)'): get_mixed_dls(*dls).one_batch()
 
-@pytest.mark.parametrize('stored,dtype', [('f4','int8'), ('i4','i2'), ('i8','int32'), ('u1','i1'), ('i2','u2'), ('f4','bool'), ('i2','bool')])
-def test_no_number_wraps_around(stored, dtype):
-    "A dtype that does not hold what rows may have is told where loaders are made"
-    X = np.full((20,2,5), 100).astype(stored)
-    with pytest.raises(TypeError, match=f"rows of dtype {np.dtype(stored)} can't become {np.dtype(dtype)} unseen"): make(X, np.arange(20)%2, dtype=dtype)
-    dblock = DataBlock((MemmapBlock(dtype=dtype),CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1))
-    with pytest.raises(TypeError, match="can't become"): dblock.dataloaders(itemify(X, np.arange(20)%2))
+@pytest.mark.parametrize('stored,dtype,value', [('f4','int8',300), ('f4','int64',.5), ('f8','i4',np.nan), ('i4','i2',70_000), ('i8','int32',2**40), ('u1','i1',200),
+                                               ('i2','u2',-1), ('f4','bool',2), ('i2','bool',3)])
+def test_no_number_wraps_around(stored, dtype, value):
+    "A number that another dtype does not hold is told; those that it holds become it"
+    X = np.ones((20,2,5), stored)
+    y = np.arange(20)%2
+    def both(X):
+        dblock = DataBlock((MemmapBlock(dtype=dtype),CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1))
+        return [lambda: make(X, y, dtype=dtype, bs=20), lambda: dblock.dataloaders(itemify(X, y), bs=20)]
+    for f in both(X): assert f().one_batch()[0].numpy().dtype==np.dtype(dtype)
+    X[1:] = value
+    for f in both(X):
+        with pytest.raises(ValueError, match='which would become'): list(f().train)

@@ -28,16 +28,20 @@ def _not_numbers(dtype):
     return (f"MemmapBlock makes tensors of numbers, got {dtype}: use `CategoryBlock` for labels. Is it the labels that "
             "came here? Then say which is which: get_x=ItemGetter(0), get_y=ItemGetter(1)")
 
-def _would_change(dtype, wanted):
-    "What to say of a dtype that does not hold what rows may have"
-    return (f"rows of dtype {dtype} can't become {wanted} unseen: a number could wrap around or lose its fraction. "
-            "Choose a dtype that holds all of its values, or let `to_memmap` convert them, which looks at each")
+def _would_change(value, dtype, new):
+    "What to say of a value that a dtype does not hold"
+    return (f"dtype={str(new.dtype)!r}: rows have {value} of dtype {dtype}, which would become {new}. Choose a dtype "
+            "that holds all values, or none, for rows as they are")
 
-@lru_cache(256) # each batch asks
-def _checked(dtype, wanted):
-    "The dtype `wanted` for rows of `dtype`; `TypeError` if it may not hold their values"
-    if not may_become(dtype, wanted): raise TypeError(_would_change(dtype, wanted))
-    return wanted
+_keeps_all = lru_cache(256)(may_become) # each batch asks
+
+def _cast(a, dtype):
+    "`a` as `dtype`; `ValueError` if a value is another one then, but for a float that is rounded"
+    if _keeps_all(a.dtype, dtype): return a.astype(dtype, copy=False)
+    with np.errstate(invalid='ignore'): res = a.astype(dtype)
+    changed = res!=a
+    if changed.any(): raise ValueError(_would_change(a[changed][0], a.dtype, res[changed][0]))
+    return res
 
 def _no_path(o):
     "What to say of a path where one sample was expected"
@@ -93,17 +97,18 @@ class RowsToTSTensor(BatchTransform, Transform):
 
     def _dtype(self, a):
         "NumPy dtype that rows of `a` become"
-        if self.dtype is not None: return _checked(a.dtype, self.dtype)
+        if self.dtype is not None: return self.dtype
         return np.dtype('float32') if a.dtype.kind=='f' else a.dtype.newbyteorder('=')
 
     def _is_narrow(self, a):
         "Is the stored dtype of `a` smaller than what it becomes, and safe to send?"
-        return a.dtype.name in _exact and a.dtype.itemsize<self._dtype(a).itemsize
+        becomes = self._dtype(a)
+        return a.dtype.name in _exact and a.dtype.itemsize<becomes.itemsize and _keeps_all(a.dtype, becomes)
 
     def _tensor(self, a, dtype):
         "`a` as a tensor of our type (`TSTensor(…)` would make float64 float32)"
         # fastai's method of that name would look for what a tensor knows besides its values: this one is new
-        return torch.as_subclass(torch.from_numpy(a.astype(dtype, copy=False)), self.typ)
+        return torch.as_subclass(torch.from_numpy(_cast(a, dtype)), self.typ)
 
 # %% ../../nbs/240_data.tensors.ipynb #c71ada04
 class SeriesTuple(fastuple):
