@@ -15,9 +15,10 @@ MOST_WITH_TEXT = 30
 def short_count(
     n, # Number of samples
 ) -> str:
-    "A count in four letters at most"
+    "A count in five letters at most"
     if n<10_000: return str(n)
-    return f'{n/1e3:.0f}k' if n<999_500 else f'{n/1e6:.3g}M'
+    if n<999_500: return f'{n/1e3:.0f}k'
+    return f'{n/1e6:.3g}M' if n<999_500_000 else f'{n/1e9:.3g}G'
 
 def shares_of_rows(
     counts:np.ndarray, # (actual, predicted)
