@@ -69,6 +69,12 @@ def closed_figures():
     plt.close('all')
 
 @pytest.fixture
+def on_a_disk(tmp_path):
+    "Statistics are kept where files lie: not where they are in memory only"
+    from memmap_ts.io.system import system
+    if not system.time_tells(tmp_path.stat()): pytest.skip('files are in memory only: `pytest --basetemp` a folder on a disk')
+
+@pytest.fixture
 def small_disk(tmp_path):
     "A tmpfs of 4 MB"
     d = tmp_path/'small'

@@ -241,7 +241,7 @@ def mutated_json(text, r):
     res[0][r.choice([*res[0]])] = r.choice([None, 5, 'a', [], {}, [1e300], [10**400], [-1,2], True, [[[[]]]]])
     return json.dumps(res)
 
-def test_mutated_statistics(saved):
+def test_mutated_statistics(saved, on_a_disk):
     "Kept statistics are what they were, or none; and are kept again"
     r = random.Random(3)
     X = np.random.default_rng(0).normal(size=(100,2,5)).astype('f4')

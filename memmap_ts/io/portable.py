@@ -30,6 +30,9 @@ class Portable:
     def writes_to(self, stat) -> bool:
         "Has this process mapped the file of `stat` in order to write to it?"
         return False
+    def time_tells(self, stat) -> bool:
+        "Does the time of the file of `stat` change when its content does?"
+        return True
 
     # what is in memory
     def maps_file(self, root, fd:int) -> bool|None:

@@ -40,8 +40,8 @@ def _trusted_stat(root):
         with open(root.filename, 'rb') as f:
             stat,same = os.fstat(f.fileno()),system.maps_file(root, f.fileno())
     except OSError: return None
-    if same is False or system.writes_to(stat) or abs(time.time_ns()-stat.st_mtime_ns)<_TICK_NS: return None
-    return stat
+    if same is False or system.writes_to(stat) or not system.time_tells(stat): return None
+    return None if abs(time.time_ns()-stat.st_mtime_ns)<_TICK_NS else stat
 
 # %% ../../nbs/425_summary.cache.ipynb #ac351e38
 def _to_json(a): return [o if isinstance(o, int) or np.isfinite(o) else str(o) for o in np.ravel(a).tolist()]

@@ -11,7 +11,8 @@ from harness import long_or
 from memmap_ts.store import open_memmap
 from memmap_ts.data.series import Series
 from memmap_ts.io.direct import DirectReads
-from memmap_ts.io.linux import Linux, others_write
+from memmap_ts.io.linux import Linux
+from memmap_ts.io.mounts import is_only_memory, others_write
 from memmap_ts.io.reader import RowReader
 from memmap_ts.io.system import system
 from memmap_ts.summary.blocks import BlockReader
@@ -219,13 +220,14 @@ def test_items(file):
         with pytest.raises(OSError, match='X.npy was truncated while it was read: 10,000 bytes'): o[3]
 
 def test_file_systems():
-    "Where others write: by the list of what is mounted"
+    "Where others write, and what is memory only: by the list of what is mounted"
     fn = Path(tempfile.mkdtemp())/'mountinfo'
     stat = os.stat('/')
     for kind,want in (('ext4',False), ('fuse.sshfs',True), ('nfs4',True), ('tmpfs',False), ('9p',True)):
         fn.write_text(f'22 1 0:5 / /x rw - tmpfs t rw\n30 1 {os.major(stat.st_dev)}:{os.minor(stat.st_dev)} / / rw shared:1 - {kind} /dev/a rw\n')
-        assert others_write(stat, fn)==want
-    assert not others_write(stat, fn.with_name('none'))
+        assert others_write(stat, fn)==want and is_only_memory(stat, fn)==(kind=='tmpfs')
+    none = fn.with_name('none')
+    assert not others_write(stat, none) and not is_only_memory(stat, none)
 
 warm_then_failing = """
 import numpy as np, os, sys

@@ -4,10 +4,13 @@ from numpy.testing import assert_array_equal as equal
 from memmap_ts.all import *
 from memmap_ts.io.linux import Linux
 from memmap_ts.io.system import system
+from memmap_ts.summary.cache import StatsCache
 from memmap_ts.summary.scan import Scan
 from summaries import old, same
 
 linux = pytest.mark.skipif(not isinstance(system, Linux), reason='only Linux tells which file is mapped')
+
+pytestmark = pytest.mark.usefixtures('on_a_disk')
 
 @pytest.fixture
 def scans(monkeypatch):
@@ -137,6 +140,19 @@ for v in 1,5:
         assert (memmap_stats(fn).mean==v).all()
         p.stdin.write('\n'); p.stdin.flush()
     assert p.wait()==0
+
+@linux
+def test_in_memory_only(small_disk):
+    "There the time of a file does not tell what another process writes to it through a mapping"
+    fn = small_disk/'X.npy'
+    np.save(fn, np.zeros((100,2,5)))
+    old(fn)
+    for v in 0,7:
+        assert (memmap_stats(fn).mean==v).all()
+        code = f'import numpy as np; w = np.load({str(fn)!r}, mmap_mode="r+"); w[:] = 7; w.flush()'
+        subprocess.run([sys.executable, '-c', code], check=True)
+    assert [o.name for o in small_disk.iterdir()]==['X.npy']
+    assert StatsCache(open_memmap(fn), [], ('var',)).key is None
 
 def test_another_file_with_the_same_time(saved):
     "Archives, and stores of versions, set the time of what they unpack"

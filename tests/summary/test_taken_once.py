@@ -5,7 +5,7 @@ from memmap_ts.stats import memmap_stats
 from memmap_ts.summary.scan import Scan
 from summaries import old
 
-pytestmark = pytest.mark.skipif(os.name!='posix', reason='forks')
+pytestmark = [pytest.mark.skipif(os.name!='posix', reason='forks'), pytest.mark.usefixtures('on_a_disk')]
 
 def mean(me, fn, **kwargs):
     "Means, by a pass that begins when it is told to; and the number of passes"
