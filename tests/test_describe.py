@@ -23,6 +23,20 @@ def test_odd_arrays(X, saved):
     for a in (X, saved(X)):
         assert repr(describe(a)) and '<b>' not in describe(a)._repr_html_()
 
+_counted,_huge = np.arange(1200).reshape(60,2,10),np.finfo('f8').max
+
+@pytest.mark.filterwarnings('error::RuntimeWarning')
+@pytest.mark.parametrize('X', [
+    np.full((60,2,10), 1e17), 1_700_000_000_000_000_000+_counted, np.full((60,2,10), 2**63+5, 'u8'), np.full((60,2,10), 3e38, 'f4'),
+    1.7e308*(-1.)**_counted, 1.7e308*(-1.)**_counted[:,0], np.full((60,2,10), _huge), np.where(_counted==5, _huge, 1.),
+    np.where(_counted%20<10, 1.7e308*(-1.)**_counted, _counted), _counted%3*5e-324],
+    ids=['equal','times','unsigned','float32','both_signs','one_variable','largest','one_far_out','one_of_two','smallest'])
+def test_large_values(X):
+    "Few numbers lie between them, or their difference is none: they are drawn all the same"
+    d = describe(X, seed=0)
+    bars = [a for a in d.fig.axes if a.get_title()=='values']
+    assert len(bars)==1 and bars[0].patches and '<img' in d._repr_html_() and 'not finite' not in d.facts[0]
+
 def test_windows(saved):
     "Facts are those of the series, on disk or in RAM"
     fn = saved(np.arange(600.).reshape(300,2))

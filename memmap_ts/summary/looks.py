@@ -40,6 +40,13 @@ def _axes(n):
     return fig,axes
 
 # %% ../../nbs/408_summary.looks.ipynb #8146897f
+_most = 1e306 # that is drawn: differences, and some room beside them, are numbers too
+
+def _as_drawn(x):
+    "`x` as float64, in at least two dimensions, what is finite between `_most` and its negative"
+    x = np.atleast_2d(x).astype('f8')
+    return np.where(np.isfinite(x), x.clip(-_most, _most), x)
+
 def _values(items, rng):
     "Values of some random rows: (vars, values)"
     X = items.arrays[0]
@@ -47,7 +54,7 @@ def _values(items, rng):
     row_values = max(X[0].size if lengths is None else prod(X.shape[1:-1])*lengths.mean(), 1)
     n_rows = min(len(X), max(int(2**20/row_values), 1), 512)
     rows = items.batch(np.sort(rng.choice(len(X), n_rows, replace=False)))[0]
-    return np.concatenate([np.atleast_2d(x).astype('f8') for x in rows], 1)
+    return np.concatenate([_as_drawn(x) for x in rows], 1)
 
 def _without_ends(x):
     "Finite values of `x`, without a thousandth at each end if those are far out; and what to say of these"
@@ -57,6 +64,11 @@ def _without_ends(x):
     if np.ptp(x)<=20*(high-low) or low==high: return x,''
     inside = (x>=low)&(x<=high)
     return x[inside],f'without {1-inside.mean():.2%}, from {x.min():.3g} to {x.max():.3g}'
+
+def _edges(low, high):
+    "Edges of 60 bins; of fewer where there are not so many numbers between `low` and `high`"
+    room = max(.5, abs(low)/1000) if low==high else 0
+    return np.unique(np.linspace(low-room, high+room, 61))
 
 def _histogram(ax, values, numbers):
     "Draw how often values come; of variables of very different size, each on its own scale"
@@ -71,14 +83,14 @@ def _histogram(ax, values, numbers):
         ax.set_xlabel('each on its own scale', fontsize=8)
         return
     x,left_out = _without_ends(values.ravel())
-    ax.hist(x[:2**20], 60, color='gray')
+    ax.hist(x[:2**20], _edges(x.min(), x.max()), color='gray')
     ax.set_xlabel(left_out, fontsize=8)
 
 # %% ../../nbs/408_summary.looks.ipynb #fb74ecd8
 def _draw_samples(ax, samples, names, key):
     "Draw the same variables, called `names` by number, of some samples"
     numbers = np.array([*names])
-    x = [np.atleast_2d(o)[numbers].astype('f8') for o in samples]
+    x = [_as_drawn(o)[numbers] for o in samples]
     ranges = ranges_of([np.concatenate([o[i] for o in x]) for i in range(len(numbers))]) if x else ranges_of([])
     own = len(numbers)>1 and need_own_scales(ranges)
     if own: label_scales(ax, ranges, [f'C{i}' for i in range(len(numbers))])
