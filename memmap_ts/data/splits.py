@@ -13,9 +13,9 @@ from ..io.rows import as_idxs, idx_dtype
 
 # %% ../../nbs/270_data.splits.ipynb #29a00006
 def _is_many(o):
-    "Is `o` several things, not one, a name or something without an order?"
+    "Is `o` several things, not one, or a name?"
     if isinstance(o, slice): return True
-    return hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict,set))
+    return hasattr(o, '__len__') and getattr(o, 'ndim', 1)>0 and not isinstance(o, (str,dict))
 
 def _row_dtype(n):
     "The type of row numbers: small ones would overflow, without a word, where a user adds to them."
@@ -42,13 +42,20 @@ def _as_sets(splits):
     "`splits` as a list of sets"
     if not _is_many(splits): raise TypeError(f"splits is {type(splits).__name__}: pass (train, valid) row numbers")
     one = isinstance(splits, (slice,range)) or not len(splits) or not _is_set(next(iter(splits)))
+    if isinstance(splits, (set,frozenset)): raise TypeError(_unordered('splits', 'train'))
     splits = [splits] if one else list(splits)
+    for i,o in enumerate(splits):
+        if isinstance(o, (set,frozenset)): raise TypeError(_unordered(f'splits[{i}]', f'splits[{i}]'))
     if len(splits)==2 and splits[1] is None: splits = splits[:1]
     if splits[0] is None: raise ValueError(_empty(0))
     train = splits[0]
     if not isinstance(train, (slice,range)) and len(train) and _is_many(next(iter(train))):
         raise ValueError("splits has folds in it: pass one of them, e.g. splits=splits[0]")
     return splits
+
+def _unordered(name, what):
+    "What to say of a Python set"
+    return f"{name} is a Python set, which has no order: pass sorted({what}), a list, of each set of rows"
 
 def _empty(i):
     "What to say of set `i` without rows"
@@ -62,15 +69,50 @@ def _shared(i, rows, n_train):
                 "validated on what it has seen. To train without validation pass splits=(train,)")
     return f"splits[{i}] has {len(rows):,} of the training rows (first {rows[0]}): a row can be in one of them only"
 
+# %% ../../nbs/270_data.splits.ipynb #c282802d
+def _check_flat(rows, n):
+    "`ValueError` if a flat list `rows` is no row numbers to train on, but counts, or labels of folds"
+    if isinstance(rows, slice) or as_ranges(rows) is not None: return
+    if len(rows) in (2,3):
+        numbers = list(rows)
+        are_counts = all(isinstance(o, (int,np.integer)) and not isinstance(o, bool) and o>0 for o in numbers)
+        if are_counts and sum(numbers)==n: raise ValueError(_counts([int(o) for o in numbers]))
+    numbers = as_idxs(rows, n, 'splits: row')
+    is_met = np.zeros(n, bool)
+    is_met[numbers] = True
+    if is_met.sum()<len(numbers): raise ValueError(_twice(len(numbers)-is_met.sum(), len(numbers)))
+
+def _counts(numbers):
+    "What to say of a flat list of `numbers` that add up to all rows"
+    ends = np.cumsum(numbers).tolist()
+    ranges = ', '.join(f'range({a},{b})' for a,b in zip([0,*ends], ends))
+    return (f"splits={numbers} is as many rows as there are, so these look like sizes of sets, and row numbers are "
+            f"needed: splits=({ranges}). To train on just the rows of these numbers pass splits=({numbers},)")
+
+def _twice(n, n_rows):
+    "What to say of a flat list of `n_rows` row numbers of which `n` came before"
+    return (f"splits is one list, so its {n_rows:,} numbers are the rows to train on, but {n:,} of them have come "
+            "before. If they are labels of folds, row numbers (train, valid) are needed: fold = np.asarray(splits), "
+            "splits=[np.flatnonzero(fold==0), np.flatnonzero(fold==1)]")
+
+def _check_mask(i, rows, n):
+    "`ValueError` if `rows`, which set `i` is read as, are 0 and 1 of a mask that is not bool"
+    if not isinstance(rows, np.ndarray) or len(rows)!=n or n<3 or rows.max()>1: return
+    raise ValueError(f"splits[{i}] is {n:,} integers that are all 0 or 1, so as row numbers just rows 0 and 1. "
+                     f"A mask must be bool: pass np.asarray(splits[{i}], bool)")
+
 # %% ../../nbs/270_data.splits.ipynb #f1db683c
 def check_splits(
     splits, # Row numbers, masks or slices: (train, valid, …), or just train
     n:int, # Number of rows
 ) -> list: # An array of row numbers, `Ranges` or a range, for each set; the second is empty if there is no validation
     "`splits` as row numbers, or an error that says what is wrong with them"
-    sets = [_as_rows(o, n, f'splits[{i}]: row') for i,o in enumerate(_as_sets(splits))]
+    said = _as_sets(splits)
+    if said[0] is splits: _check_flat(splits, n)
+    sets = [_as_rows(o, n, f'splits[{i}]: row') for i,o in enumerate(said)]
     for i,rows in enumerate(sets):
         if not len(rows): raise ValueError(_empty(i))
+        _check_mask(i, rows, n)
     for i,rows in enumerate(sets[1:], 1):
         common = _common(sets[0], rows, n)
         if len(common): raise ValueError(_shared(i, common, len(sets[0])))

@@ -19,6 +19,25 @@ def test_refused(splits):
 def test_read(splits, want):
     assert [list(o) for o in check_splits(splits, 3 if want==[[0,1],[2]] else 5)]==want
 
+_is_train = np.arange(200)<150
+
+@pytest.mark.parametrize('splits,words', [
+    ([0]*150+[1]*50, r'198 of them .*\[np.flatnonzero\(fold==0\), np.flatnonzero'), ((~_is_train).astype(int), 'come before'),
+    (np.arange(200)%5, '195 of them'), ([3,4,-197], '1 of them'),
+    ((150,50), r'\(range\(0,150\), range\(150,200\)\)'), (np.array([100,60,40]), r'range\(160,200\)'),
+    ((_is_train.astype(int),(~_is_train).astype(int)), 'must be bool'), (([1]*150+[0]*50,None), r'bool: pass np.asarray\(splits\[0\], bool\)'),
+    (([0,1],[0]*150+[1]*50), r'splits\[1\] is 200 integers'),
+    ({0,1}, r'sorted\(train\)'), (([0,1],{2}), r'pass sorted\(splits\[1\]\)'), ((frozenset([0]),[1]), r'pass sorted\(splits\[0\]\)')])
+def test_not_row_numbers(splits, words):
+    "Folds, sizes, masks that are not bool, and sets would be taken for rows to train on"
+    with pytest.raises((ValueError,TypeError), match=words): check_splits(splits, 200)
+
+@pytest.mark.parametrize('splits,n', [(([150,50],), [2]), ([150,49], [2]), ((0,1), [2]), (([3,3,4],[5]), [3,1]), ([100,60,41], [3]),
+    (np.arange(200)[::-1], [200]), (_is_train, [150]), (range(200), [200])])
+def test_row_numbers(splits, n):
+    "A list in a tuple is what it says, rows that come twice as well"
+    assert [len(o) for o in check_splits(splits, 200) if len(o)]==n
+
 def test_little_room():
     a,b,c = check_splits((slice(10),range(20,30),[40,50]), 100)
     assert isinstance(a, range) and isinstance(b, range) and c.dtype=='int64' # which one may add to
