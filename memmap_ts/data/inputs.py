@@ -6,22 +6,32 @@
 __all__ = ['as_series', 'check_no_inputs', 'as_arrays']
 
 # %% ../../nbs/243_data.inputs.ipynb #8cc8a08b
+from numbers import Number
 import numpy as np
 from ..npy.dtypes import check_meaning
 from .contract import is_ragged
 from .per_group import PerGroup
 from .source import as_array
+from .target import first_label
 
 # %% ../../nbs/243_data.inputs.ipynb #94069f68
+def _has_numbers(X):
+    "Has an array of objects numbers, not arrays of them?"
+    if not isinstance(X, np.ndarray) or X.dtype.kind!='O' or X.ndim<2 or not X.size: return False
+    return isinstance(first_label(X.ravel()), Number)
+
 def _no_series(X):
     "What to say of an array of objects, text or complex numbers"
     remedy = "make numbers of what is in it"
     if X.dtype.kind=='c': remedy = "make complex ones two variables, real and imaginary"
     has_text = X.dtype.kind in 'US' or (X.dtype.kind=='O' and X.size and isinstance(X.flat[0], str))
     if has_text and X.ndim<3: remedy = "number what text stands for, column by column, as pd.factorize(column)[0] does"
+    elif _has_numbers(X):
+        remedy = "its values are numbers, each an object of Python: pass X.astype('float32')"
     elif X.dtype.kind=='O':
-        remedy = ("if they are arrays of different length, `to_ragged(X, 'values.npy', 'lengths.npy')` writes them one "
-                  "after another, and what it returns goes here; `ragged(values, lengths)` takes what lies so already")
+        remedy = ("if they are arrays of one shape, pass np.stack(X). If they are arrays of different length, "
+                  "`to_ragged(X, 'values.npy', 'lengths.npy')` writes them one after another, and what it returns "
+                  "goes here; `ragged(values, lengths)` takes what lies so already")
     if X.dtype.kind in 'mM': remedy = "make numbers of times, e.g. (X-X.min())/np.timedelta64(1,'s')"
     return f"X has dtype {X.dtype}: series are real numbers. {remedy[0].upper()}{remedy[1:]}"
 

@@ -8,6 +8,7 @@ __all__ = ['target_kinds', 'TargetKind', 'OneClass', 'SeveralClasses', 'EncodedC
 
 # %% ../../nbs/255_data.kinds.ipynb #27b00004
 import warnings
+from numbers import Number
 import numpy as np
 from fastcore.basics import first
 from fastai.data.block import MultiCategoryBlock
@@ -164,8 +165,10 @@ def _no_kind(y):
     "Error for a `y` of which no kind could be told"
     what = "can't tell what to predict from a y of"
     if _is_list(y):
-        typ = type(first_label(y)).__name__
-        return TypeError(f"{what} {typ}: make it an array of numbers or strings, or pass `y_block`")
+        some = first_label(y.ravel() if isinstance(y, np.ndarray) else y)
+        of,cast = type(some).__name__,''
+        if isinstance(some, Number): of,cast = f'{of}, in an array of dtype object',", e.g. y.astype('float32')"
+        return TypeError(f"{what} {of}: make it an array of numbers or strings{cast}, or pass `y_block`")
     if y.dtype.kind in 'mM': return TypeError(f"{what} {y.dtype}: make classes of it, y.astype(str), or numbers")
     if y.dtype.kind not in 'biuUS': return TypeError(f"{what} {y.dtype}: pass `y_block` or `tfms`")
     return ValueError(f"y of shape {y.shape} and dtype {y.dtype} may be one-hot classes or a class for each step: pass "

@@ -1,5 +1,6 @@
 "Labels of any make: variable-width strings, missing ones, numbers that are classes, several labels of one sample"
 import matplotlib, numpy as np, pytest, torch
+from decimal import Decimal
 matplotlib.use('agg')
 from matplotlib import pyplot as plt
 from torch import nn
@@ -72,6 +73,12 @@ def test_pandas_missing_value():
 def test_nothing_but_missing_labels():
     with pytest.raises(TypeError, match="can't tell what to predict from a y of float"):
         loaders(np.full(40, np.nan, object))
+
+@pytest.mark.parametrize('y', [
+    np.linspace(0, 1, 40).astype(object), np.linspace(0, 1, 80).reshape(40,2).astype(object), np.array([None]+[.5]*39, object),
+    np.arange(80).reshape(40,2).astype(object), [None]+[.5]*39, np.array([Decimal('.5')]*40)], ids=['floats','columns','gap','integers','list','decimal'])
+def test_numbers_as_objects(y):
+    with pytest.raises(TypeError, match=r"in an array of dtype object: .* y\.astype\('float32'\)"): loaders(y)
 
 def test_labels_of_two_types():
     with pytest.raises(TypeError, match="labels of different types.*1, 'cat'"): loaders([1]+list(names[1:]))

@@ -65,6 +65,18 @@ def test_inputs(saved):
     assert k==0 and (sel.encodes(rows[7])==X[7,1:3][:,[4,2]]).all() and isinstance(sel, Select)
     assert Inputs((X[:,0],X)).series()[0]==1 and Inputs(X).series()[2] is None
 
+def test_series_as_objects():
+    "Numbers are numbers once they are cast; arrays of one shape are stacked, of others they are samples of any length"
+    rows,cut = np.array([None]*20),np.array([None]*20)
+    for i,x in enumerate(X): rows[i],cut[i] = x,x[:,:4+i%3]
+    missing = X.astype(object)
+    missing[0,0,0] = None
+    for a in (X.astype(object), X[:,0].astype(object), missing):
+        with pytest.raises(TypeError, match=r"pass X.astype\('float32'\)$"): as_series(a)
+    for a in (rows,cut):
+        with pytest.raises(TypeError, match=r'pass np.stack\(X\). .*to_ragged'): as_series(a)
+    assert as_series(missing.astype('f4')).shape==X.shape
+
 @pytest.mark.parametrize('args,item_tfms,words', [
     ((X,'float32'),None,None), ((X,),None,None), ((X,torch.float64),None,None), ((X,'int8'),None,"dtype='int8'"),
     ((X,),abs,'item_tfms'), ((X,None,None,None,[abs]),None,'a transform of X'), (((X,X),),None,'being one of several'),
