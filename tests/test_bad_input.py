@@ -83,6 +83,12 @@ def test_transforms_that_want_all_of_X():
     d = DataBlock((MemmapBlock,CategoryBlock), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)], batch_tfms=TSStandardize(use_single_batch=False))
     with pytest.raises(ValueError, match='TSStandardize wants to load all of X'): d.dataloaders((X+1,y))
     with pytest.raises(ValueError, match='TSStandardize wants to load all of X'): make(X+1, y, batch_tfms=[TSNan2Value(),TSStandardize(use_single_batch=False)])
+    filled = [TSNan2Value(),TSStandardize(by_var=True, use_single_batch=False)]
+    with pytest.raises(ValueError, match="if TSStandardize comes first in batch_tfms.* or pass missing='mean'"): make(X+1, y, batch_tfms=filled)
+    exact = memmap_stats(X+1, range(50)).mean
+    for kw in (dict(batch_tfms=filled[::-1]), dict(batch_tfms=filled[1], missing='mean')): # what the message advises
+        f, = (f for f in make(X+1, y, splits=(range(50),range(50,100)), **kw).valid.after_batch.fs if isinstance(f, TSStandardize))
+        np.testing.assert_allclose(f.mean.ravel(), exact, rtol=1e-6)
     make(X+1, y, batch_tfms=TSStandardize(by_var=True, use_single_batch=False)); make(X, y, batch_tfms=TSStandardize(mean=[0.], std=[1.], use_single_batch=False))
 
 @pytest.mark.parametrize('kw,words', [(dict(bs='64'),'val_bs'), (dict(tfms=3),'batch_tfms'), (dict(y_block='cat'),'CategoryBlock'), (dict(after_item=None),'no argument'), (dict(shuffle_train=False),'use shuffle'), (dict(inplace=True),'nothing is loaded')])

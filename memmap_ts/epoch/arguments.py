@@ -81,9 +81,11 @@ def check_values(bs, num_workers, prefetch, sampler, cache, shuffle=False):
 # %% ../../nbs/365_epoch.arguments.ipynb #429fb98e
 def _wants_all(f):
     "What to say of transform `f`, which would load all samples for its statistics"
-    return (f"{type(f).__name__} wants to load all of X for its statistics: pass use_single_batch=True to take them "
-            "from one batch, by_sample=True, or the values themselves (`memmap_stats`). "
-            "`TSDataLoaders.from_memmap` takes them from all training samples if nothing changes these before")
+    name = type(f).__name__
+    return (f"{name} wants to load all of X for its statistics. `TSDataLoaders.from_memmap` takes them from all "
+            f"training samples if {name} comes first in batch_tfms and nothing else changes samples before: put what "
+            "fills NaN behind it, or pass missing='mean' (or 'mask', 'zero', 'ffill') instead. Else pass the values "
+            "themselves (`memmap_stats`), by_sample=True, or use_single_batch=True, which takes them from one batch")
 
 def check_tfms(after_batch):
     "`ValueError` for a batch transform that would load all samples when it is set up"
