@@ -6,8 +6,9 @@
 __all__ = ['open_memmaps', 'open_raw', 'ragged']
 
 # %% ../nbs/297_collect.ipynb #8bcde626
-import os
+import operator, os
 import numpy as np
+from .disk.paths import no_file
 from .io.table import FileTable
 from .npy.dtypes import np_dtype
 from .store import map_file, n_bytes_of
@@ -54,6 +55,10 @@ def _too_short(fn, got, need, shape, dtype):
     return (f"{fn} has {got:,} bytes, and an array of shape {shape} and dtype {dtype} needs {need:,}, "
             "with what is before it")
 
+def _empty(fn, shape, dtype):
+    return (f"{fn} is empty, and no system maps a file of no bytes: write or copy it again, or take "
+            f"`np.empty({shape}, {dtype.str!r})` in its place")
+
 def _whole_shape(fn, shape, dtype, n_bytes):
     "`shape` with the size that is left open, of a file that has `n_bytes` for it"
     if any(n<-1 for n in shape) or shape.count(-1)>1:
@@ -72,16 +77,17 @@ def open_raw(
     offset:int=0, # Bytes before the first value
 ) -> np.memmap: # The array on disk, read only; no row of it is read
     "Map a file without a header, after checking that it has what is said of it"
-    fn,dtype = os.fspath(fn),np_dtype(dtype)
+    fn,dtype = os.fsdecode(fn),np_dtype(dtype)
     if dtype.hasobject or not dtype.itemsize: raise TypeError(f"dtype {dtype} can't be on disk: use a number type")
-    if not os.path.isfile(fn): raise FileNotFoundError(f"No file {fn} (looked in {os.getcwd()}): check the path")
+    if not os.path.isfile(fn): raise no_file(fn)
     if not isinstance(offset, (int,np.integer)) or offset<0:
         raise ValueError(f"offset={offset!r}: a number of bytes is needed, at least 0")
     got = os.path.getsize(fn)
-    shape = tuple(int(n) for n in (shape if np.ndim(shape) else [shape]))
+    shape = tuple(operator.index(n) for n in (shape if np.ndim(shape) else [shape]))
     if got<offset: raise ValueError(_too_short(fn, got, offset, shape, dtype))
     shape = _whole_shape(fn, shape, dtype, got-offset)
     if got<(need := offset+n_bytes_of(shape, dtype)): raise ValueError(_too_short(fn, got, need, shape, dtype))
+    if not got: raise ValueError(_empty(fn, shape, dtype))
     return map_file(fn, dtype, 'r', offset, shape)
 
 # %% ../nbs/297_collect.ipynb #ec33064b

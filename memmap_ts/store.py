@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from .disk.files import check_room, take_name, take_room
 from .disk.mapped import NamedFile, remember_file, remember_name, truncated_meanwhile
+from .disk.paths import no_file, place_of
 from .disk.renames import finish_renames
 from .disk.turns import made_once
 from .npy.dtypes import np_dtype
@@ -22,12 +23,10 @@ from .npy.header import changed_header, header_bytes, parse_header, read_head, r
 # %% ../nbs/060_store.ipynb #601ea9d6
 def _check_exists(fn):
     "Raise an error if there is no file `fn`."
-    if not os.path.isfile(fn) and glob.has_magic(os.fspath(fn)):
-        raise FileNotFoundError(f"{fn} is a pattern, and one path is needed: `open_memmaps` makes one array of "
-                                "the .npy files that fit, `to_ragged` and `to_memmap` read CSV and parquet files")
-    if not os.path.isfile(fn):
-        raise FileNotFoundError(f"No file {fn} (looked in {os.getcwd()}): check the path, "
-                                "or make it with `create_memmap`")
+    if os.path.isfile(fn): return
+    if os.path.lexists(fn) or not glob.has_magic(fn): raise no_file(fn, 'check the path, or call `create_memmap`')
+    raise FileNotFoundError(f"{fn} is a pattern, and one path is needed: `open_memmaps` makes one array of "
+                            "the .npy files that fit, `to_ragged` and `to_memmap` read CSV and parquet files")
 
 # %% ../nbs/060_store.ipynb #7cb64d70
 def n_bytes_of(
@@ -53,7 +52,7 @@ def file_header(
     repair:bool=False, # Read it also if NumPy's own numbers in it keep everybody else from reading it?
 ) -> tuple: # Its `Header`, and `os.stat` of the file; an error if the file is too short for it
     "Read the header of a `.npy` file, and compare the file with it"
-    fn = os.fspath(fn)
+    fn = os.fsdecode(fn)
     _check_exists(fn)
     with open(fn, 'rb', buffering=0) as f: header,stat = parse_header(read_head(f), fn, repair),os.fstat(f.fileno())
     if header.dtype.hasobject: raise ValueError(_holds_objects(fn))
@@ -88,7 +87,7 @@ def open_memmap(
     "Map `.npy` file `fn` after checking it against its own header"
     if mode not in ('r','r+','c'):
         raise ValueError(f"mode {mode!r}: choose 'r', 'r+' or 'c' (`create_memmap` makes a new file)")
-    fn = os.fspath(fn)
+    fn = os.fsdecode(fn)
     finish_renames([fn])
     (shape,fortran,dtype,offset),_ = file_header(fn)
     return map_file(fn, dtype, mode, offset, shape, 'F' if fortran else 'C')
@@ -103,15 +102,16 @@ def _write_zeros(fn, shape, dtype, allocate):
 
 def _create(fn, shape, dtype, overwrite, allocate):
     "Make a whole file `fn`, or none."
-    if not overwrite: take_name(fn)
-    part = f'{fn}.{secrets.token_hex(4)}.part'
+    path = place_of(fn, '.12345678.part')
+    if not overwrite: take_name(path)
+    part = f'{path}.{secrets.token_hex(4)}.part'
     try:
-        check_room(fn, n_bytes_of(shape, dtype), allocate)
+        check_room(path, n_bytes_of(shape, dtype), allocate)
         _write_zeros(part, shape, dtype, allocate)
-        os.replace(part, fn)
+        os.replace(part, path)
         return open_memmap(fn, 'r+')
     except BaseException:
-        for f in [part] if overwrite else [part,fn]: Path(f).unlink(missing_ok=True)
+        for f in [part] if overwrite else [part,path]: Path(f).unlink(missing_ok=True)
         raise
 
 def _made_meanwhile(fn, shape, dtype):
@@ -130,7 +130,7 @@ def create_memmap(
     allocate:bool=False, # Take the room on the disk now? Otherwise it is given as rows are written
 ) -> np.memmap: # Writable array of zeros on disk
     "Make a `.npy` file of zeros at once, whatever its size"
-    fn,dtype = os.fspath(fn),np_dtype(dtype)
+    fn,dtype = os.fsdecode(fn),np_dtype(dtype)
     shape = tuple(operator.index(n) for n in (shape if np.ndim(shape) else [shape]))
     if dtype.hasobject:
         raise TypeError(f"dtype {dtype} can't be put on disk: use a number type, "

@@ -11,6 +11,7 @@ from pathlib import Path
 from fastcore.script import call_parse
 from .messages import in_one_line, in_shell_words, mistakes, one_line, warnings_in_one_line
 from ..data.found import natural_key
+from ..disk.paths import no_file
 from ..store import file_header, map_file, open_memmap
 from ..write import to_memmap
 
@@ -40,7 +41,7 @@ _libraries = {'.zarr':'zarr', '.h5':'h5py', '.hdf5':'h5py'}
 
 def _open_store(fn, library):
     "The store, or array, in `fn`"
-    if not os.path.exists(fn): raise FileNotFoundError(f"No file {fn} (looked in {os.getcwd()}): check the path")
+    if not os.path.exists(fn): raise no_file(fn)
     try: module = importlib.import_module(library)
     except ImportError: raise ImportError(f"{fn} is read with {library}: `pip install {library}`") from None
     return module.open(fn, mode='r') if library=='zarr' else module.File(fn)

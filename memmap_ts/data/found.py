@@ -12,6 +12,7 @@ from fnmatch import fnmatch
 import numpy as np
 from ..disk.mapped import file_id, known_file
 from ..disk.notes import with_notes
+from ..disk.paths import no_file
 from ..disk.renames import finish_renames
 from ..npy.dtypes import may_become, np_dtype
 from ..store import address, file_header, remembered_root
@@ -35,19 +36,19 @@ def _no_file_fits(pattern):
     "The error for a pattern, or a path, without files."
     if os.path.isdir(pattern):
         return IsADirectoryError(f"{pattern} is a folder: {_inside(pattern)!r} are the files in it")
-    return FileNotFoundError(f"No file fits {pattern!r} (looked in {os.getcwd()}): check the pattern")
+    return no_file(pattern, 'check the pattern', f'fits {pattern!r}')
 
 def as_files(
     files, # Pattern, path, or list of paths and arrays
 ) -> list: # Paths as strings, and arrays
     "Paths and arrays, in their order; an error if there are none"
-    if isinstance(files, (str,os.PathLike)):
-        pattern = os.fspath(files)
+    if isinstance(files, (str,bytes,os.PathLike)):
+        pattern = os.fsdecode(files)
         found = [pattern] if os.path.isfile(pattern) else filter(os.path.isfile, glob.glob(pattern, recursive=True))
         files = sorted(found, key=natural_key)
         if not files: raise _no_file_fits(pattern)
     elif isinstance(files, np.ndarray): raise TypeError("one array is no list of files: pass it as it is")
-    files = [os.fspath(o) if isinstance(o, os.PathLike) else o for o in files]
+    files = [os.fsdecode(o) if isinstance(o, (bytes,os.PathLike)) else o for o in files]
     if not files: raise ValueError("there are no files: pass a pattern, or a list of paths and arrays")
     return files
 
@@ -62,7 +63,7 @@ class FilePart:
 def _of_file(fn):
     "The part that a `.npy` file is"
     path = os.path.abspath(fn)
-    (shape,fortran,dtype,offset),stat = file_header(path)
+    (shape,fortran,dtype,offset),stat = file_header(fn)
     if fortran and len(shape)>1 and 0 not in shape: return FilePart(fn, None, stat, shape, dtype, other=path)
     return FilePart(fn, path, stat, shape, dtype, offset)
 

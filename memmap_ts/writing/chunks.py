@@ -138,6 +138,7 @@ def look_ahead(
     src, # Anything
 ) -> tuple: # What can be used in its place, and its first chunk or file (itself, if it is one array, table or path)
     "See what the chunks of `src` are; `TypeError` for a table that is not one of pandas"
+    if isinstance(src, bytes): src = os.fsdecode(src) # a path
     src = registered(src)
     if is_path(src) or is_frame(src) or is_array(src) or not hasattr(src, '__iter__'): return src,src
     if hasattr(src, 'shape'):

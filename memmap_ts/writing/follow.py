@@ -147,4 +147,4 @@ def request_of(
 ) -> str|None: # None if only the rows can tell
     "What is to be written, in words that another process would use if it were the same"
     try: return json.dumps([_as_files(src), how])
-    except (TypeError,ValueError): return None
+    except (TypeError,ValueError,OSError): return None # whoever reads says what is wrong

@@ -10,6 +10,7 @@ import io, os
 import numpy as np
 from pathlib import Path
 from ..data.series import is_frame
+from ..disk.paths import no_file
 from .content import check_row_numbers
 from .csv import CheckedCsv, CsvFormat
 from .numbers import check_points
@@ -119,7 +120,7 @@ def _parquet_parts(fn, n_rows, columns, tell):
 
 def _file_parts(fn, n_rows, needed, only, text, form, tell):
     "Parts of `n_rows` rows of file `fn`; without `only`, of all its columns"
-    if not os.path.isfile(fn): raise FileNotFoundError(f"No file {fn} (looked in {os.getcwd()}): check the path")
+    if not os.path.isfile(fn): raise no_file(fn)
     if is_csv(fn): return _csv_parts(fn, n_rows, needed, only, text, form, tell)
     return _parquet_parts(fn, n_rows, needed if only else None, tell)
 

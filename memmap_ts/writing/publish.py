@@ -9,6 +9,7 @@ __all__ = ['by_name', 'FileGroup']
 import os
 from ..disk.files import sync_file
 from ..disk.notes import check_notes, is_decided
+from ..disk.paths import place_of
 from ..disk.renames import finish_renames, publish
 from ..disk.turns import Turn
 from ..store import open_memmap
@@ -20,8 +21,7 @@ from .sync import BackgroundSync
 # %% ../../nbs/515_writing.publish.ipynb #3fd4c6b6
 def _check_name(fn, path, overwrite, resume, n_rows, writer):
     "Error if the file `fn`, whose real path is `path`, may not be made; `n_rows` rows are written already"
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{fn} is a folder: pass the path of a file, e.g. {os.path.join(fn, 'X.npy')}")
+    place_of(fn, path=path)
     if overwrite or not os.path.exists(path): return
     if n_rows:
         raise FileExistsError(f"{fn} was made while this writer was at work: all {n_rows:,} rows are in {path}.part. "

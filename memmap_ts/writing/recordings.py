@@ -12,6 +12,7 @@ import numpy as np
 from fastcore.basics import listify
 from fastcore.meta import delegates
 from ..data.series import is_frame
+from ..disk.paths import no_file
 from ..store import open_memmap
 from .cast import WantedDtype, as_chunk
 from .chunks import is_path
@@ -68,7 +69,7 @@ class SampleReader:
         "The steps of a recording; an error names its file"
         if not is_path(o): return self._table(o, 'a table') if is_frame(o) else _steps_first(o, self.transpose)
         fn = os.fspath(o)
-        if not os.path.isfile(fn): raise FileNotFoundError(f"No file {fn} (looked in {os.getcwd()}): check the path")
+        if not os.path.isfile(fn): raise no_file(fn)
         with errors_of(fn): return self._table(fn, fn) if is_table_file(fn) else self._array(fn)
 
     def _array(self, fn):
