@@ -20,15 +20,20 @@ def _fits_integer(values, dtype):
     return (np.trunc(values)==values) & (values>=limits.min) & (values<float(limits.max)+1)
 
 # %% ../../nbs/500_writing.cast.ipynb #2a35e466
+def _is_integer_of(values, cast):
+    "Where the floats `cast` are the integers `values`"
+    largest = 2**(np.finfo(cast.dtype).nmant+1) # up to here each integer has a float of its own
+    if not values.size or (values.min()>=-largest and values.max()<=largest): return np.ones(values.shape, bool)
+    there = _fits_integer(cast.real, values.dtype)
+    return there & (np.where(there, cast.real, 0).astype(values.dtype)==values)
+
 def _unchanged(values, cast, rounds):
-    "Where `cast`, which is `values` in another dtype, has the same values; with `rounds`, or ones near them"
+    "Where `cast`, which is `values` in another dtype, has the same values; with `rounds`, or floats near them"
     source,kind = values.dtype.kind,cast.dtype.kind
     if kind in 'iu': return _fits_integer(values, cast.dtype)
     if kind=='b': return (values==0) | (values==1)
+    if kind in 'fc' and source in 'iu': return _is_integer_of(values, cast)
     if kind in 'fc' and rounds: return np.isfinite(cast) | ~np.isfinite(values)
-    if kind in 'fc' and source in 'iu':
-        largest = 2**(np.finfo(cast.dtype).nmant+1) # integers up to here have a float of their own
-        return (values>=-largest) & (values<=largest)
     if kind in 'mM': cast = cast.astype(values.dtype) # NumPy compares in the finer unit, where both overflow
     return (cast==values) | (values!=values)
 

@@ -28,7 +28,20 @@ def test_missing_values_stay():
 
 def test_rounding():
     np.testing.assert_array_equal(cast([.1,np.inf], 'f4', rounds=True), np.float32([.1,np.inf]))
-    np.testing.assert_array_equal(cast([2**60+1], 'f4', rounds=True), np.float32([2**60]))
+
+@pytest.mark.parametrize('rounds', [False, True])
+@pytest.mark.parametrize('value,source,dtype', [
+    (2**24+1,'i8','f4'), (-2**24-1,'i4','f4'), (2**60+1,'i8','f4'), (2**53+1,'i8','f8'), (2**64-1,'u8','f8'), (2**63-1,'i8','f4'), (2049,'i2','f2'),
+    (65535,'u2','f2'), (2**24+1,'u4','c8'), (2**53+1,'i8','c16')])
+def test_integers_are_not_rounded(value, source, dtype, rounds):
+    "Not even for who names a float dtype: the neighbour of an id is another id"
+    with pytest.raises(ValueError, match=f'{value} .*does not fit'): cast([0,value,1], dtype, source, rounds=rounds)
+    with np.errstate(all='ignore'): assert cast([0,value], dtype, source, casting='unsafe').dtype==dtype
+
+@pytest.mark.parametrize('values,source,dtype', [
+    ([2**24,2**24+2,2**60],'i8','f4'), ([-2**63,2**53],'i8','f8'), ([2**63],'u8','f4'), ([65504,2048],'u2','f2'), ([2**24+2],'i4','c8'), ([],'i8','f4')])
+def test_integers_that_are_floats_too(values, source, dtype):
+    for rounds in (False,True): assert cast(values, dtype, source, rounds=rounds).tolist()==values
 
 @pytest.mark.parametrize('values,dtype', [([12],'<U9'), ([1j],'f8'), (['a'],'f8')])
 def test_other_kinds(values, dtype):
