@@ -17,7 +17,7 @@ from .writing.chunks import chunks_of, is_dask, is_path, look_ahead, transposed
 from .writing.fill import check_apart, check_args, write_chunks, write_dask, write_table
 from .writing.frames import is_frame, is_table_file
 from .writing.follow import MadeGroup, open_in_turn, request_of
-from .writing.notices import at_work, end_unclosed, full_disk_told, is_finished, last_chunk_failed
+from .writing.notices import at_work, end_unclosed, full_disk_told, is_finished, is_forked, last_chunk_failed, not_here
 from .writing.panel import check_series_args, write_series
 from .writing.publish import FileGroup, by_name
 from .writing.table import table_chunks
@@ -85,6 +85,7 @@ class MemmapWriter:
         **chunks:object, # With several files: the rows of each, by its name, e.g. X=…, y=…
     ):
         "Write rows after those there are; threads may do so, one after the other"
+        if is_forked(self): raise ValueError(not_here(self))
         with self.lock, full_disk_told(self, self.resume):
             if self.finished: raise FileExistsError(is_finished(self))
             if not self.group.parts: raise ValueError("this writer is closed: make another one")
@@ -103,6 +104,7 @@ class MemmapWriter:
         *beside # Other writers, whose files appear at the same moment
     ):
         "Flush all rows to disk, then publish the files; `ValueError` if the last chunk is not among them"
+        if is_forked(self): return # the files are not those of this process
         with self.lock:
             if not self.group.parts: return
             for w in (self,*beside):
@@ -134,6 +136,7 @@ class MemmapWriter:
 
     def abort(self):
         "Give up: remove the unfinished files, or with `resume=True` leave them, all rows so far safe"
+        if is_forked(self): return
         with self.lock:
             keep = self.resume and self.rows>0
             try:

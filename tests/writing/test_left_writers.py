@@ -1,5 +1,7 @@
 "Writers that were not closed, could not be, or had nothing to do; and the sentences about it"
 import errno, os, threading, warnings, numpy as np, pytest
+from functools import partial
+from memmap_ts.ragged import RaggedWriter
 from memmap_ts.store import open_memmap
 from memmap_ts.write import MemmapWriter, to_memmap
 from memmap_ts.writing import sync
@@ -217,6 +219,45 @@ def test_a_fork_leaves_the_writer_alone(tmp_path):
     w.append([3])
     w.close()
     assert open_memmap(tmp_path/'X.npy').tolist()==[1,2,3]
+
+def told_in_a_fork(path, f, *args):
+    "Call `f` in a fork of this process: what its error says"
+    pid = os.fork()
+    if not pid:
+        try: f(*args)
+        except BaseException as e: (path/'told').write_text(f'{type(e).__name__}: {e}')
+        finally: os._exit(0)
+    os.waitpid(pid, 0)
+    if not (path/'told').exists(): return None
+    said = (path/'told').read_text()
+    (path/'told').unlink()
+    return said
+
+def leave(w, error=None):
+    with w:
+        if error: raise error
+
+def writers(path, **kw):
+    "One of each kind, and rows for it"
+    yield MemmapWriter(path/'X.npy', **kw),np.ones((3,2))
+    yield RaggedWriter(path/'values.npy', path/'lengths.npy', **kw),[np.ones((2,3))]
+
+@posix
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_fork_does_not_end_the_writer(resume, tmp_path):
+    "However it leaves the `with`: files, locks and rows are those of the process that has made the writer"
+    for w,rows in writers(tmp_path, resume=resume):
+        w.append(rows)
+        fns,before = [*w.fns.values()],names(tmp_path)
+        for end in ([w.abort],[w.close],[leave,w]): assert told_in_a_fork(tmp_path, *end) is None
+        assert told_in_a_fork(tmp_path, leave, w, SystemExit()).startswith('SystemExit')
+        assert 'is a fork of it. Append there' in told_in_a_fork(tmp_path, w.append, rows)
+        again = partial(type(w), *(fns if len(fns)==1 else fns[::-1]), resume=resume)
+        assert 'by another writer: close that' in told_in_a_fork(tmp_path, again) and names(tmp_path)==before
+        with pytest.raises(BlockingIOError, match='another writer of this process'): again()
+        w.append(rows)
+        w.close()
+    assert names(tmp_path)==['X.npy','lengths.npy','values.npy'] and [len(open_memmap(tmp_path/o)) for o in names(tmp_path)]==[6,2,6]
 
 @posix
 def test_a_fork_does_not_keep_the_lock(tmp_path):
