@@ -93,7 +93,8 @@ def _twice(n, n_rows):
     "What to say of a flat list of `n_rows` row numbers of which `n` came before"
     return (f"splits is one list, so its {n_rows:,} numbers are the rows to train on, but {n:,} of them have come "
             "before. If they are labels of folds, row numbers (train, valid) are needed: fold = np.asarray(splits), "
-            "splits=[np.flatnonzero(fold==0), np.flatnonzero(fold==1)]")
+            "splits=[np.flatnonzero(fold==0), np.flatnonzero(fold==1)]. To train on rows as often as they come pass "
+            "splits=(splits,)")
 
 def _check_mask(i, rows, n):
     "`ValueError` if `rows`, which set `i` is read as, are 0 and 1 of a mask that is not bool"
