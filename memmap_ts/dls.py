@@ -90,7 +90,7 @@ class TSDataLoaders(tsai.TSDataLoaders):
         check_no_inputs(X, y)
         inputs = Inputs(X, dtype, sel_vars, sel_steps, x_tfms, PadRows(pad, pad_value, max_len, mask, one_length))
         items = inputs.itemify(y)
-        splits = rows_of_sets(splits, items, inputs.windows, valid_pct, seed)
+        splits = rows_of_sets(splits, items, inputs.windows, valid_pct, seed, y)
         sizes,nans = batch_sizes(bs, val_bs, len(splits)),MissingValues()
         blocks = [TransformBlock(dl_type=MemmapDL)]
         if y is not None: blocks.append(target_block(y, splits, y_tfms, y_block))

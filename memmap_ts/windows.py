@@ -14,9 +14,10 @@ from .io.rows import as_idxs
 from .data.source import Source
 from .data.horizon import as_horizon, as_variables, check_horizon
 from .data.known import check_known_vars, known_of
+from .data.leaks import check_parts
 from .data.per_group import PerGroup
 from .data.series import Series, Stretch, one_series
-from .data.starts import Starts, draw_groups, find_groups, n_overlapping
+from .data.starts import Starts, draw_groups, find_groups
 
 # %% ../nbs/295_windows.ipynb #73c032c1
 class Windows(Source):
@@ -184,17 +185,10 @@ def split_by_group(self:Windows,
     return [starts.of_groups(m) for m in (~mask,mask)]
 
 # %% ../nbs/295_windows.ipynb #db754d2a
-def _shares_steps(n, n_windows, i, j):
-    return (f"{n:,} of the {n_windows:,} windows of splits[{j}] share steps with windows of splits[{i}]: "
-            "`split_by_time` and `split_by_group` give splits that do not")
-
 @patch
 def check_leak(self:Windows,
     splits:tuple|list, # (train, valid, …) numbers of windows
+    y:object=None, # `Windows` to predict: then only their steps may not be in windows of an earlier part
 ):
     "`ValueError` if a step is in windows of two of `splits`"
-    starts = [np.sort(self.first_steps(s)) for s in splits]
-    for i,a in enumerate(starts):
-        for j,b in enumerate(starts[i+1:], i+1):
-            n = n_overlapping(a, b, self.starts.reach)
-            if n: raise ValueError(_shares_steps(n, len(b), i, j))
+    check_parts(self, splits, y)

@@ -7,6 +7,7 @@ from fastai.learner import load_learner
 from hypothesis import given, settings, strategies as st
 from tsai.data.core import TSForecasting, get_ts_dls
 from tsai.data.preparation import SlidingWindow, SlidingWindowPanel
+from tsai.data.validation import TimeSplitter
 from tsai.inference import * # get_X_preds
 from tsai.learner import ts_learner
 from forked import run
@@ -375,13 +376,44 @@ def test_a_nan_to_predict_is_found():
     W,y = windows(a, 50, horizon=24, get_x=[1,2], get_y=0)
     with pytest.raises(ValueError, match='is not finite in row .*23 more.*fill the series'): TSDataLoaders.from_memmap(W, y, splits=(range(150),))
 
-def test_splits_that_leak_are_told():
+@pytest.mark.parametrize('splits,y,words', [
+    ((range(150),range(150,246)), 'steps', '4 of the 96 windows of splits.1. have steps to predict'),
+    ((range(150),range(153,246)), 'steps', '1 of the 93 windows of splits.1. have steps to predict'),
+    ((range(96,246),range(90)), 'steps', '48 of the 90 windows of splits.1. have steps'), # which training sees
+    ((range(0,246,2),range(1,246,2)), 'steps', '123 of the 123 windows of splits.1. have steps'),
+    ((range(150),range(210,220),range(219,246)), 'steps', '5 of the 27 windows of splits.2. have steps .* of splits.1.'),
+    ((range(150),range(154,246)), 'labels', '45 of the 92 windows of splits.1. share steps'), ((range(150),range(150,246)), None, 'share steps')])
+def test_splits_that_leak_are_told(splits, y, words):
+    W,steps = windows(walk, 50, horizon=5)
+    if y!='steps': W,_ = windows(walk[:295], 50)
+    target = dict(steps=steps, labels=np.arange(246)%2).get(y)
+    with pytest.warns(RuntimeWarning, match=words): TSDataLoaders.from_memmap(W, target, splits=splits)
+
+def test_splits_that_do_not_leak():
+    "What validation sees may be known from training, if it is about what comes then"
     W,y = windows(walk, 50, horizon=5)
-    with pytest.warns(RuntimeWarning, match='54 of the 96 windows of splits.1. share steps'): TSDataLoaders.from_memmap(W, y, splits=(range(150),range(150,246)))
+    a,b = windows(np.arange(100.)[:,None], 20, horizon=3)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         TSDataLoaders.from_memmap(W, y)
         TSDataLoaders.from_memmap(W, y, splits=(range(150),))
+        TSDataLoaders.from_memmap(W, y, splits=(range(150),range(154,246)))
+        TSDataLoaders.from_memmap(a, b, splits=TimeSplitter(20, fcst_horizon=3, show_plot=False)(b))
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1,6), st.one_of(st.integers(1,4), st.lists(st.integers(1,9), min_size=1, max_size=3, unique=True)), st.integers(1,3),
+       st.lists(st.integers(5,30), min_size=1, max_size=3), st.data())
+def test_leaks_are_those_of_the_steps(window_len, horizon, stride, lengths, data):
+    "As counted step by step: of windows of any stride and horizon, of one series or of several"
+    try: X,y = windows(np.arange(sum(lengths)), window_len, stride, horizon, groups=lengths)
+    except ValueError: return
+    part = st.lists(st.integers(0, len(X)-1), max_size=5)
+    splits = [data.draw(part),data.draw(part)]
+    def steps(o, i): return {int(v) for v in np.ravel(o[i])} # their values are their numbers
+    has = {s for i in splits[0] for o in (X,y) for s in steps(o, i)}
+    n = sum(bool(steps(y, i)&has) for i in splits[1])
+    if not n: return X.check_leak(splits, y)
+    with pytest.raises(ValueError, match=f'^{n} of the {len(splits[1])} windows of splits.1. have'): X.check_leak(splits, y)
 
 def test_windows_as_one_argument():
     with pytest.raises(TypeError, match=r'from_memmap\(\*windows'): TSDataLoaders.from_memmap(windows(walk, 50, horizon=5))

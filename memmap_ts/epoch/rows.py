@@ -11,13 +11,14 @@ from ..data.splits import check_splits, random_splits
 from .classes import sampling_weights
 from .sampling import RandomRows, WeightedRows
 from ..warn import warn
+from ..windows import Windows
 
 # %% ../../nbs/377_epoch.rows.ipynb #c63dd7d6
 _most_windows = 2**22 # to look at before training: a moment, 100 MB
 
-def _warn_leak(windows, splits):
-    "Say that windows of different `splits` share steps, if they do"
-    try: windows.check_leak(splits)
+def _warn_leak(windows, splits, y):
+    "Say that windows of different `splits` share steps that are validated on, if they do"
+    try: windows.check_leak(splits, y if isinstance(y, Windows) else None)
     except ValueError as e:
         warn(f"{e}. A model can remember these steps, so what it is validated on looks better than it is")
 
@@ -27,12 +28,13 @@ def rows_of_sets(
     windows, # `Windows` among the inputs, or None
     valid_pct:float, # Share of the samples to validate on, if nothing is said
     seed:int, # Of random splits
+    y=None, # Targets
 ) -> list: # Row numbers of each set: arrays or ranges
     "Which rows to train on, to validate on, …: what the user says, else the last of `windows`, else random ones"
     if callable(splits): splits = splits(items)
     if splits is None and windows is not None and valid_pct: splits = windows.split_by_time(1-valid_pct)
     res = random_splits(len(items), valid_pct, seed) if splits is None else check_splits(splits, len(items))
-    if windows is not None and len(items)<=_most_windows: _warn_leak(windows, res)
+    if windows is not None and len(items)<=_most_windows: _warn_leak(windows, res, y)
     return res
 
 # %% ../../nbs/377_epoch.rows.ipynb #034711e6
