@@ -54,12 +54,18 @@ def test_label_that_training_never_had(labels):
     with pytest.raises(ValueError, match=r"3 rows.*\['fox'\]|3 rows.*\[7\]"): make(X, labels, splits=(range(80),range(80,100)))
     dls = make(X, labels, splits=(range(80),range(80,90)))
     new = dls.test_dl((X[90:],labels[90:]), with_labels=True)
-    with pytest.raises(KeyError, match='not included in the training'): list(new)
+    with pytest.raises(KeyError, match=r'not included in the training dataset: leave such rows out, .* y_block=CategoryBlock\(vocab='): list(new)
+    known = make(X, labels, splits=(range(80),range(80,90)), y_block=CategoryBlock(vocab=[*dls.vocab,labels[90]])) # as it says
+    assert next(iter(known.test_dl((X[90:],labels[90:]), with_labels=True)))[1][0]==2
 
 def test_datablock_label_that_training_never_had():
     labels = np.array(['a','b']*49+['fox']*2)
     d = DataBlock((MemmapBlock,CategoryBlock), get_items=itemify, getters=[ItemGetter(0),ItemGetter(1)], splitter=lambda o: (range(90),range(90,100)))
-    with pytest.raises(KeyError, match="'fox' was not included"): list(d.dataloaders((X,labels)).valid)
+    with pytest.raises(KeyError, match="'fox' was not included.* y_block=CategoryBlock"): list(d.dataloaders((X,labels)).valid)
+
+def test_set_of_labels_that_training_never_had():
+    dls = make(X, [['a'],['b']]*50, splits=(range(80),range(80,100)))
+    with pytest.raises(KeyError, match=r"'fox'. were not included.* y_block=MultiCategoryBlock\(vocab="): list(dls.test_dl((X[:2],[['a','fox'],['b']]), with_labels=True))
 
 def test_nan_target():
     t = np.linspace(0,1,100); t[37] = np.nan

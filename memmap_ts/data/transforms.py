@@ -48,6 +48,11 @@ def _looked_up(vocab, labels):
     return numbers[torch.from_numpy(place.reshape(labels.shape))]
 
 # %% ../../nbs/235_data.transforms.ipynb #684c9128
+def _not_in_training(labels, block):
+    "What to say of `labels` that no training row has"
+    return (f"{labels} not included in the training dataset: leave such rows out, or train with all classes, "
+            f"y_block={block}(vocab=[…])")
+
 class CategorizeRows(BatchTransform, Categorize):
     "`Categorize` that takes and gives back arrays of labels too"
     _known = None,None # the vocabulary that was used last, and the `LabelCodes` of it
@@ -56,7 +61,7 @@ class CategorizeRows(BatchTransform, Categorize):
         else:
             res = None
             with suppress(KeyError): res = TensorCategory(self.vocab.o2i[o]) # `add_na` has a number for others
-        if res is None: raise KeyError(f"Label {str(o)!r} was not included in the training dataset")
+        if res is None: raise KeyError(_not_in_training(f'Label {str(o)!r} was', 'CategoryBlock'))
         return res
 
     def encodes_batch(self, rows):
@@ -109,7 +114,7 @@ def _numbers_of_set(vocab, labels):
     different = set(labels)
     if len(different)<len(labels) and different<={0,1}: raise ValueError(encoded_already(len(labels)))
     unknown = [o for o in labels if o not in vocab.o2i]
-    if unknown: raise KeyError(f"Labels {unknown} were not included in the training dataset")
+    if unknown: raise KeyError(_not_in_training(f'Labels {unknown} were', 'MultiCategoryBlock'))
     return [vocab.o2i[o] for o in labels]
 
 class MultiCategorizeRows(MultiCategorize):
