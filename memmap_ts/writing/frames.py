@@ -7,12 +7,14 @@ __all__ = ['is_table_file', 'is_csv', 'table_parts']
 
 # %% ../../nbs/540_writing.frames.ipynb #4d4592c9
 import io, os
+from functools import partial
 import numpy as np
 from pathlib import Path
 from ..data.series import is_frame
 from ..disk.paths import no_file
 from .content import check_row_numbers
 from .csv import CheckedCsv, CsvFormat
+from .digits import ExactCsv
 from .numbers import check_points
 from .samples import RowOrder, whole_samples
 
@@ -82,22 +84,24 @@ def _exactly(pd):
 def _csv_parts(fn, n_rows, needed, only, text, form, tell):
     "Parts of `n_rows` rows of CSV file `fn`; the columns `text` as they stand there"
     import pandas as pd
-    header = 0 if form.has_names else None
+    read = partial(pd.read_csv, sep=form.sep, header=0 if form.has_names else None, index_col=False)
     with CheckedCsv(fn, form) as file:
-        names = pd.read_csv(io.StringIO(file.first_text), sep=form.sep, header=header, nrows=0).columns.tolist()
+        names = read(io.StringIO(file.first_text), nrows=0).columns.tolist()
         columns = _csv_columns(file, names, needed, only)
         text = [c for c in columns if c in text]
         missing = [*_missing, *form.na_values]
-        reader = pd.read_csv(
-            file, sep=form.sep, header=header, index_col=False, usecols=columns,
-            chunksize=n_rows or _part_rows(columns), dtype=dict.fromkeys(text, object),
+        exact = ExactCsv(fn, form, read, file.rows.n_lines+form.has_names)
+        reader = read(
+            file, usecols=columns, chunksize=n_rows or _part_rows(columns), dtype=dict.fromkeys(text, object),
             decimal=form.decimal, thousands=form.thousands, **_exactly(pd),
             keep_default_na=False, na_values={c:missing for c in columns if c not in text})
-        for df in reader:
-            check_points(df.drop(columns=text), form.decimal)
-            for c in text: df[c] = _as_categories(df[c], ['', *form.na_values])
-            yield df
-            tell(file.rows.share())
+        with exact:
+            for df in reader:
+                check_points(df.drop(columns=text), form.decimal)
+                exact.compare(df.drop(columns=text), lambda c: not only and c in needed)
+                for c in text: df[c] = _as_categories(df[c], ['', *form.na_values])
+                yield df
+                tell(file.rows.share())
 
 # %% ../../nbs/540_writing.frames.ipynb #dc6d528a
 def _open_parquet(fn):

@@ -3,6 +3,7 @@ import csv, io, warnings, numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from memmap_ts.write import to_memmap
 from memmap_ts.writing.csv import CheckedCsv, CsvFormat
+from memmap_ts.writing.digits import ExactCsv
 from writers import to
 
 def file(path, text, fn='t.csv', **kwargs):
@@ -253,3 +254,69 @@ def test_any_labels(labels, chunk_rows, quoting, tmp_path_factory):
     with open(path/'l.csv', 'w', newline='', encoding='utf-8') as f: csv.writer(f, quoting=quoting).writerows([['x','y'], *enumerate(labels)])
     X,y = to_memmap(path/'l.csv', path/'lX.npy', y_fn=path/'ly.npy', target_col='y', chunk_rows=chunk_rows, progress=False, overwrite=True)
     assert y.tolist()==labels and X.ravel().tolist()==list(range(len(labels)))
+
+# Digits that no float has
+
+LOST = 'of which a float keeps 9007199254740992.*leave it out, with data_cols'
+
+@pytest.mark.parametrize('chunk_rows', [None,2,3])
+@pytest.mark.parametrize('beside', ['','1.5','NA','1e300'])
+def test_integers_that_no_float_has(beside, chunk_rows, tmp_path):
+    "Beside a missing value, or a float, pandas makes another number of an id; a DataFrame is an error, too"
+    lines = ['x,id', f'1,{beside}', '2,9007199254740993', '3,5']
+    fails(tmp_path, '\n'.join(lines), rf"t.csv, about line 3: column 'id' has 9007199254740993, {LOST}", chunk_rows=chunk_rows)
+    if beside=='1.5': fails(tmp_path, '\n'.join([*lines[:2], '7,8', '7,1e18', *lines[2:]]), 'about line 5', data_cols=['x','id'])
+    for odd in ('-9007199254740993','9007199254740993,'): fails(tmp_path, '\n'.join([*lines[:2], f'2,{odd}', '3,5']), 'of which a float keeps', chunk_rows=chunk_rows)
+    fails(tmp_path, '\n'.join(lines[1:]), 'about line 2: column 1', header=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        assert write(tmp_path, '\n'.join(lines), data_cols=['x'])==[[[1]],[[2]],[[3]]]
+
+def test_large_numbers_that_floats_have(tmp_path):
+    "The text is looked at, and nothing is wrong with it"
+    text = 'a,b,c,d\n9007199254740992,1e300,18014398509481984,-inf\n,9007199254740993.5,1e18,9007199254740993.0\n'
+    for chunk_rows in (None,1): assert write(tmp_path, text, chunk_rows=chunk_rows, data_cols=['b','c'], dtype='f8')==[[[1e300,2.**54]],[[9007199254740993.5,1e18]]]
+    for chunk_rows in (None,1): assert write(tmp_path, text, chunk_rows=chunk_rows, data_cols=['d'])==[[[-np.inf]],[[9007199254740992]]]
+    assert np.isnan(write(tmp_path, text, data_cols=['a'])[1]).all()
+
+@pytest.mark.parametrize('n', [2,7,100])
+def test_columns_with_large_numbers_one_after_the_other(n, tmp_path, monkeypatch):
+    "The second reader goes to where the first one is, and takes up columns as they need it"
+    monkeypatch.setattr(ExactCsv, 'piece_rows', 3)
+    rows = [['']*4 for _ in range(40)]
+    for c,at in enumerate((5,12,12,30)): rows[at][c] = '9007199254740992'
+    def text(): return '\n'.join(['a,b,c,d', *(','.join(o if o[0] else ['0.5', *o[1:]]) for o in rows)])
+    assert len(write(tmp_path, text(), chunk_rows=n))==40
+    for at,c in ((39,3),(31,0),(12,2)):
+        was,rows[at][c] = rows[at][c],'9007199254740993'
+        fails(tmp_path, text(), f"about line {at+2}: column '{'abcd'[c]}' has 9007199254740993", chunk_rows=n)
+        rows[at][c] = was
+
+def test_large_numbers_however_they_are_written(tmp_path):
+    fails(tmp_path, 'x;id\n1;9.007.199.254.740.993\n2;0,5\n', LOST, sep=';', decimal=',', thousands='.')
+    fails(tmp_path, 'x,id,\n1,"9007199254740993",\n2,0.5,\n', LOST)
+    fails(tmp_path, 'note\nx,id\n1,+9007199254740993\n2,\n', f'about line 3.*{LOST}', skiprows=1)
+    fails(tmp_path, 'x,id\n1,18446744073709551617\n2,5\n', "'id' has 18446744073709551617")
+    assert np.isnan(write(tmp_path, 'x,id\n1,9007199254740993\n2,\n', na_values=9007199254740993)[0][0][1])
+
+@pytest.mark.parametrize('y_dtype', ['float64','float32'])
+def test_targets_that_no_float_has(y_dtype, tmp_path):
+    text = 'x,id\n1.5,9007199254740993\n2.5,\n'
+    fails(tmp_path, text, LOST, target_col='id', y_dtype=y_dtype)
+    fails(tmp_path, text.replace('2.5,','2.5,7'), 'does not fit', target_col='id', y_dtype=y_dtype)
+    assert write(tmp_path, text.replace('93','92'), target_col='id', y_dtype='float64')[1][0]==2**53
+
+def test_large_integers_alone(tmp_path):
+    assert write(tmp_path, 'x,id\n1,9007199254740993\n2,9007199254740995\n')==[[[1,2**53+1]],[[2,2**53+3]]]
+
+def test_ordinary_files_are_read_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(ExactCsv, '_begin', None)
+    assert write(tmp_path, 'x,y\n1,-1e15\n,inf\n2,NA\n', data_cols=['x'], dtype='f4')[0]==[[1]]
+
+# What is no number
+
+@pytest.mark.parametrize('kwargs', [{}, dict(data_cols=['x','y']), dict(target_col='y', y_dtype='float32'), dict(header=None)])
+def test_the_line_of_a_value_that_is_no_number(kwargs, tmp_path):
+    lines = ['1,2.5\n']*50_000+['1,oops\n']+['1,2.5\n']*10
+    text,line = (''.join(lines),'50,001') if 'header' in kwargs else (''.join(['x,y\n', *lines]),'50,002')
+    for chunk_rows in (None,999): fails(tmp_path, text, rf"t.csv, about line {line}: column .* does not hold numbers.*'oops'", chunk_rows=chunk_rows, **kwargs)

@@ -195,7 +195,7 @@ def test_a_column_that_counts_is_told_once(tmp_path):
     with pytest.raises(ValueError, match="part0.csv: column 'Unnamed: 0' numbers the rows.*index_col=0"): to(d/'*.csv', tmp_path, overwrite=True)
 
 @pytest.mark.parametrize('text,what', [('x\n1\n', r"part2.csv lacks \['y'\].*\['x', 'y'\]"), ('x,y,z\n1,2,3\n', r"part2.csv has also \['z'\]"),
-    ('x,y\n1,a\n', "part2.csv: column 'y' does not hold numbers"), ('x,y\n1,2,3\n', 'part2.csv, line 2'), ('x,y\n', 'part2.csv: it has no values')])
+    ('x,y\n1,a\n', "part2.csv, about line 2: column 'y' does not hold numbers"), ('x,y\n1,2,3\n', 'part2.csv, line 2'), ('x,y\n', 'part2.csv: it has no values')])
 def test_an_odd_file(text, what, tmp_path):
     d = tmp_path/'in'; d.mkdir()
     tables(d, [2,1,3])
