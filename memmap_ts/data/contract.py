@@ -122,7 +122,8 @@ def is_ragged(
 class SourceReads(Reads):
     "Reads rows of a source, one by one if its reader knows no better, for one epoch"
     def __init__(self, reader):
-        super().__init__(reader, only_copies=reader.source.in_memory)
+        in_memory = reader.source.in_memory
+        super().__init__(reader, 1. if in_memory else None, in_memory)
         self.way = 'memory' if self.only_copies else reader.way
 
     def check_unchanged(self): self.reader.check_unchanged()

@@ -34,6 +34,7 @@ _advice = dict(
            "sel_steps), or more memory.",
     disk="Rows came from the disk: they stay in memory as long as there is room, so the next epoch should be faster.",
     computed="Rows are made one by one by their source: a reader of its own could make those of a batch at once.",
+    unknown="Rows came from a source that does not say where it has them: what its reader does takes the time.",
     memory="Rows were in memory and only had to be copied: a larger bs means fewer calls for as many rows.")
 
 # %% ../../nbs/353_epoch.advice.ipynb #4f525b15
@@ -41,10 +42,11 @@ def _reason(phase, arrays, workers):
     "What the sentence of advice is about"
     if phase!='data': return phase
     if workers: return 'workers'
-    cold = [a for a in arrays if a.share_in_memory<MOSTLY]
+    cold = [a for a in arrays if a.share_in_memory is not None and a.share_in_memory<MOSTLY]
     if any(a.way=='direct' for a in cold): return 'direct'
     if cold: return 'disk'
-    return 'computed' if any(a.way=='computed' for a in arrays) else 'memory'
+    if any(a.way=='computed' for a in arrays): return 'computed'
+    return 'unknown' if any(a.share_in_memory is None for a in arrays) else 'memory'
 
 # %% ../../nbs/353_epoch.advice.ipynb #1554b2b5
 _slow_rows,_slow_bytes,_least_seconds = 1000,2**25,1 # a second; of waiting
@@ -55,6 +57,7 @@ def slow_rate(
 ) -> float|None: # Rows a second
     "How fast rows came from a disk that is slow at single rows; None if it is not"
     for a in arrays:
+        if a.share_in_memory is None: continue
         rate = a.n_rows*(1-a.share_in_memory)/max(seconds, _least_seconds)
         is_cold = a.way in ('cached','mapped','direct') and a.share_in_memory<MOSTLY and not a.swept
         if not is_cold or seconds<_least_seconds or not rate: continue

@@ -51,7 +51,7 @@ class EpochClock:
         return EpochStats(self.seconds, arrays, self.n_batches, n_expected, read, workers, shuffled)
 
 # %% ../../nbs/355_epoch.stats.ipynb #33e73767
-# `swept`: was a thread to read the file in order, beside the epoch?
+# `share_in_memory`: None where nobody knows; `swept`: was a thread to read the file in order, beside the epoch?
 ArrayStats = namedtuple('ArrayStats', 'name way n_rows n_bytes share_in_memory swept')
 
 # %% ../../nbs/355_epoch.stats.ipynb #4dbe4aa7
@@ -106,10 +106,12 @@ def _title(s):
     return f'An epoch of {s.n_expected:,} batches{left}{by}: {s.total_seconds:.3g} s'
 
 # %% ../../nbs/355_epoch.stats.ipynb #f30ada50
+def _share_text(share): return '–' if share is None else f'{share:.0%}'
+
 def _table(s):
     "How rows came, by array"
     beside = {False: '', True: ', file read in order beside it'}
-    rows = [(a.name, a.way+beside[a.swept], f'{a.n_rows:,}', f'{a.n_bytes/1e6:,.1f}', f'{a.share_in_memory:.0%}')
+    rows = [(a.name, a.way+beside[a.swept], f'{a.n_rows:,}', f'{a.n_bytes/1e6:,.1f}', _share_text(a.share_in_memory))
             for a in s.arrays]
     return [('array','way','rows','MB','in memory before'),*rows]
 

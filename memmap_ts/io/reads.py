@@ -21,7 +21,7 @@ class Reads:
     way = 'any'
     def __init__(self,
         reader, # `RowReader` of the array, or what has its `row_bytes`
-        share_in_memory:float=1., # Share of the rows that was in memory when the epoch began
+        share_in_memory:float|None=1., # Share of the rows in memory when the epoch began; None: nobody knows
         only_copies:bool=False, # Are they all there?
     ):
         self.reader,self.row_bytes = reader,reader.row_bytes

@@ -7,6 +7,8 @@ from tsai.learner import ts_learner
 from memmap_ts.all import *
 from memmap_ts.data.contract import Source, SourceReader
 from memmap_ts.data.source import as_source, register_source
+from memmap_ts.epoch.advice import PHASES
+from memmap_ts.epoch.stats import ArrayStats, EpochStats
 from computed import Ramps
 from training import fit
 
@@ -111,6 +113,22 @@ def test_reader_with_a_way_of_its_own():
     dls = TSDataLoaders.from_memmap(Quick(180), y, splits=splits, bs=32)
     for _ in dls.train: pass
     assert dls.train.last_epoch.arrays[0].way=='at once'
+
+@pytest.mark.parametrize('way,advice', [('computed','one by one'), ('at once','does not say where')])
+def test_nobody_knows_what_is_in_memory(way, advice):
+    "Not of rows that a source makes; of those that it has in memory it says so"
+    class Ways(SourceReader): pass
+    Ways.way = way
+    class Elsewhere(Ramps):
+        def reader(self): return Ways(self)
+    class Here(Elsewhere): in_memory = True
+    for source,share,shown in ((Elsewhere(180),None,'–'), (Here(180),1,'100%')):
+        dls = TSDataLoaders.from_memmap(source, y, splits=splits, bs=32)
+        for _ in dls.train: pass
+        s = dls.train.last_epoch
+        assert s.arrays[0].share_in_memory==share and f'<td>{shown}</td>' in s._repr_html_()
+    s = EpochStats(dict(dict.fromkeys(PHASES, 0.), data=5.), [ArrayStats('a', way, 3000, 9000, None, False)], 1, 1, shuffled=True)
+    assert advice in s.advice and '  –\n' in repr(s)
 
 @pytest.mark.parametrize('several', [False,True])
 def test_rows_without_variables(several):

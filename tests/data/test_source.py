@@ -119,7 +119,9 @@ class SourceTests:
         for b,t in zip(batches, tickets): self.same(reads.read(b, self.out(src, 10), t), self.at(rows, b))
         self.same(reads.read(batches[0], self.out(src, 10)), self.at(rows, batches[0]))
         assert reads.n_rows==N+10 and reads.n_bytes==self.n_bytes(reads, rows, [*batches.reshape(-1),*batches[0]])
-        assert reads.way in ('memory','mapped','cached','direct','computed') and 0<=reads.share_in_memory<=1
+        assert reads.way in ('memory','mapped','cached','direct','computed')
+        share = reads.share_in_memory
+        assert share is None and reads.way=='computed' or 0<=share<=1
         assert reads.only_copies in (True,False) and (reads.sweep_part is None or reads.sweep_part.n_bytes)
         if src.in_memory: assert reads.only_copies and reads.way=='memory'
         reads.close()
