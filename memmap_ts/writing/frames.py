@@ -16,6 +16,7 @@ from .content import check_row_numbers
 from .csv import CheckedCsv, CsvFormat
 from .digits import ExactCsv
 from .numbers import check_points
+from .parquet import parquet_parts
 from .samples import RowOrder, whole_samples
 
 # %% ../../nbs/540_writing.frames.ipynb #0eed2c61
@@ -103,30 +104,12 @@ def _csv_parts(fn, n_rows, needed, only, text, form, tell):
                 yield df
                 tell(file.rows.share())
 
-# %% ../../nbs/540_writing.frames.ipynb #dc6d528a
-def _open_parquet(fn):
-    "The parquet file `fn`, read a little at a time"
-    try: import pyarrow.parquet as pq
-    except ImportError:
-        raise ImportError(f"{fn}: parquet files are read with pyarrow: `pip install pyarrow`") from None
-    return pq.ParquetFile(fn, pre_buffer=False, buffer_size=2**16)
-
 # %% ../../nbs/540_writing.frames.ipynb #3bab38fc
-def _parquet_parts(fn, n_rows, columns, tell):
-    "Parts of `n_rows` rows of parquet file `fn`"
-    n_done = 0
-    with _open_parquet(fn) as f:
-        n_rows = n_rows or _part_rows(columns or f.schema_arrow.names)
-        for batch in f.iter_batches(n_rows, columns=columns, use_threads=False):
-            yield batch.to_pandas()
-            n_done += len(batch)
-            tell(n_done/f.metadata.num_rows)
-
 def _file_parts(fn, n_rows, needed, only, text, form, tell):
     "Parts of `n_rows` rows of file `fn`; without `only`, of all its columns"
     if not os.path.isfile(fn): raise no_file(fn)
     if is_csv(fn): return _csv_parts(fn, n_rows, needed, only, text, form, tell)
-    return _parquet_parts(fn, n_rows, needed if only else None, tell)
+    return parquet_parts(fn, lambda columns: n_rows or _part_rows(columns), needed if only else None, tell)
 
 # %% ../../nbs/540_writing.frames.ipynb #95917588
 def _no_column(c, columns): return f"no column {c!r} in the table: there are {columns}"

@@ -340,3 +340,17 @@ def test_parquet_keeps_its_types(tmp_path):
     def y_of(c): return to(tmp_path/'t.parquet', tmp_path, data_cols=['a'], y_fn=tmp_path/'y.npy', target_col=c, overwrite=True)[1]
     same(y_of('n'), [4,5]); same(y_of('s'), ['01','NA']); same(y_of('d'), [1.5,2])
     with pytest.raises(ValueError, match="column 'l' does not hold numbers but ndarrays"): y_of('l')
+
+@pytest.mark.parametrize('damage', ['empty','cut','values','text'])
+@pytest.mark.parametrize('writer', ['to_memmap','to_ragged'])
+def test_damaged_parquet_files_are_named(writer, damage, tmp_path):
+    "pyarrow's own errors have no name of a file"
+    need('pyarrow')
+    pd.DataFrame(rng.normal(size=(10_000,3)), columns=list('abc')).to_parquet(tmp_path/'a.parquet')
+    whole = (tmp_path/'a.parquet').read_bytes()
+    damaged = {'empty':b'', 'cut':whole[:-100], 'values':whole[:1000]+bytes(100_000)+whole[101_000:], 'text':b'a,b\n1,2\n'}[damage]
+    (tmp_path/'a.parquet').write_bytes(damaged)
+    with pytest.raises(ValueError, match='a.parquet is no parquet file, or not a whole one .*copy it again'):
+        if writer=='to_memmap': to(tmp_path/'a.parquet', tmp_path)
+        else: to_ragged([tmp_path/'a.parquet'], tmp_path/'v.npy', tmp_path/'n.npy', progress=False)
+    assert [o.name for o in tmp_path.iterdir()]==['a.parquet']
