@@ -166,3 +166,10 @@ def test_what_tsais_loaders_have(name, words):
     for o in (dls,dls.train,dls.valid):
         with pytest.raises(AttributeError, match=f'MemmapDL has no {name}.*{words}'): getattr(o, name)
     assert dls.valid.dataset.items.idxs==range(80,100)
+
+def test_workers_of_a_loader_that_is_there():
+    "fastai's attribute of that name says which part of the batches a process has"
+    dls = loaders()
+    dls.train.num_workers = 2
+    with pytest.raises(ValueError, match='pass num_workers=2 where loaders are made'): list(dls.train)
+    assert sorted(numbers(dls.train.new(num_workers=2, drop_last=False)))==list(range(80))

@@ -54,6 +54,9 @@ _wrapped = ("another loader takes the rows of this one for several processes, an
             "`with distributed(learn):` in place of `learn.distrib_ctx()`; in a loop of your own, use `dl.shard()`")
 _not_shared = ("each of the {} processes reads all batches. `with distributed(learn):` shares them out, and in a loop "
                "of your own `dl.shard()`")
+_a_part = ("num_workers of this loader was set to {0}. fastai keeps there how many processes share its batches, so "
+           "this one would see a part of them: pass num_workers={0} where loaders are made, or use "
+           "`dl.new(num_workers={0})`")
 _no_seed = "the processes must agree on the order: make the loader with a `seed`, or begin the process group before"
 _own_sampler = ("the order of this loader's epochs can be another one in each process: use a sampler that is a "
                 "function of a NumPy random generator, and no shuffle_fn of your own")
@@ -107,7 +110,8 @@ class HasShare(DetachesHere):
         if is_random and not connected and not self.has_own_seed: raise ValueError(_no_seed)
 
     def begin_here(self):
-        "A loop over this loader itself begins"
+        "A loop over this loader itself begins; `ValueError` if it would see a part of its batches"
+        if self.num_workers!=1: raise ValueError(_a_part.format(self.num_workers))
         self.begun_here = True
         if self.share is not None or ranks.n_ranks()==1 or self.has_warned: return
         if self.sampler is None and not self.shuffle: return # evaluating all rows in each process does no harm
