@@ -3,6 +3,7 @@ import os, warnings, numpy as np, pytest
 from fastai.callback.schedule import Learner
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ItemGetter
+from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
 from torch import nn
 from tsai.data.preprocessing import TSStandardize
@@ -198,7 +199,7 @@ def test_other_variables(kind):
     tfm = TSStandardize(by_var=True)
     if kind=='factory': dls = TSDataLoaders.from_memmap(X, y, splits=splits, batch_tfms=tfm)
     else: dls = DataBlock((MemmapBlock,CategoryBlock), get_x=ItemGetter(0), get_y=ItemGetter(1), batch_tfms=tfm).dataloaders(itemify(X, y))
-    learn = Learner(dls, Classes(), loss_func=lambda p,t: p.mean())
+    learn = Learner(dls, Classes(), loss_func=CrossEntropyLossFlat())
     known = X.shape[1]
     for x in (X[0,:1], X[0,:2]):
         for f in _ways_to_predict(learn, x):
