@@ -69,9 +69,12 @@ class Collected(Source):
         some = Collected(self.parts, self.rows, self.cut.taken(steps), True)
         return some,None if isinstance(vars, slice) else (vars,slice(None))
 
-    def __getitem__(self, i):
-        if not isinstance(i, tuple) or not i or isinstance(i[0], (int,np.integer)): return super().__getitem__(i)
-        rows,*axes = i
+    def by_axes(self,
+        index:tuple, # Of rows, and of each axis of them
+    ): # `Collected` of what is taken, or what it has in some rows
+        "What `source[rows, …]` is"
+        if not index or isinstance(index[0], (int,np.integer)): return super().by_axes(index)
+        rows,*axes = index
         some = self.with_vars() if len(axes)==1 and axes[0] is None else self._columns(axes)
         return some if isinstance(rows, slice) and rows==slice(None) else some[rows]
 

@@ -88,7 +88,7 @@ class Source:
         return self
 
     def __getitem__(self, i):
-        if isinstance(i, tuple): return self._of_row(i)
+        if isinstance(i, tuple): return self.by_axes(i)
         n = len(self)
         if isinstance(i, slice): i = range(*i.indices(n))
         if isinstance(i, range) and (not len(i) or all(0<=o<n for o in (i[0],i[-1]))): return self.part(i)
@@ -96,8 +96,10 @@ class Source:
         if not -n<=i<n: raise IndexError(f"{self.unit} {i} is out of range for {n:,} {self.unit}s")
         return self.row(int(i)%n)
 
-    def _of_row(self, index):
-        "What `source[i, …]` is: some of row `i`, as of an array"
+    def by_axes(self,
+        index:tuple, # Of the row, and what of it
+    ): # Some of row `i`, as of an array
+        "What `source[i, …]` is"
         if index and isinstance(index[0], (int,np.integer)): return self[index[0]][index[1:]]
         raise IndexError(f"{self.unit}s are taken by one index, got {index}: [[0,1]] is {self.unit}s 0 and 1, [0,1] is "
                          f"value 1 of {self.unit} 0")

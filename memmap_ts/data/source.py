@@ -130,7 +130,7 @@ class ListSource(Source):
         return ListSource([self.list[i] for i in rows])
 
 # %% ../../nbs/205_data.source.ipynb #6bda7ce0
-_kinds = [ArraySource,ListSource]
+_own_kinds = [] # that somebody has registered, the last one first
 
 def register_source(
     cls, # Subclass of `Source` with a class method `takes(x)`; `cls(x)` makes a source of such an `x`
@@ -140,15 +140,15 @@ def register_source(
         raise TypeError(f"register_source({cls!r}): pass a subclass of `Source`, the class itself")
     if not inspect.ismethod(getattr(cls, 'takes', None)):
         raise TypeError(f"{cls.__name__} has no class method `takes(x)`: it is asked about everything that has rows")
-    _kinds.insert(0, cls)
+    _own_kinds.insert(0, cls)
     return cls
 
 def registered(
     x, # Anything
 ): # A source, if a kind that was registered takes it; else `x`
     "What somebody has a kind of source for, before it is looked at otherwise"
-    cls = next((o for o in _kinds[:-2] if o.takes(x)), None)
-    return x if cls is None else as_source(x)
+    cls = next((o for o in _own_kinds if o.takes(x)), None)
+    return x if cls is None else _checked(cls(x))
 
 # %% ../../nbs/205_data.source.ipynb #efeaf659
 def as_source(
@@ -156,7 +156,7 @@ def as_source(
 ) -> Source: # `TypeError` if nothing takes it
     "`x` as something that has rows; none of them is read"
     if isinstance(x, Source): return _checked(x)
-    cls = next((o for o in _kinds if o.takes(x)), None)
+    cls = next((o for o in (*_own_kinds,ArraySource,ListSource) if o.takes(x)), None)
     if cls is None: raise TypeError(_no_rows(x))
     return _checked(cls(x))
 

@@ -27,13 +27,17 @@ def _as_rows(split, n, what):
     if as_ranges(split) is not None and len(split) and split[0]>=0 and split[-1]<n: return split
     return as_idxs(split, n, what).astype(_row_dtype(n), copy=False)
 
+def _mask(rows, n):
+    "Which of `n` rows are among `rows`"
+    res = np.zeros(n, bool)
+    res[rows] = True
+    return res
+
 def _common(a, b, n):
     "Rows that are in both `a` and `b`"
     if as_ranges(a) is not None and as_ranges(b) is not None: return common_ranges(as_ranges(a), as_ranges(b))
     a,b = np.asarray(a),np.asarray(b)
-    in_a = np.zeros(n, bool)
-    in_a[a] = True
-    return b[in_a[b]]
+    return b[_mask(a, n)[b]]
 
 # %% ../../nbs/270_data.splits.ipynb #29a00008
 def _is_set(o): return o is None or _is_many(o)
@@ -70,17 +74,15 @@ def _shared(i, rows, n_train):
     return f"splits[{i}] has {len(rows):,} of the training rows (first {rows[0]}): a row can be in one of them only"
 
 # %% ../../nbs/270_data.splits.ipynb #c282802d
-def _check_flat(rows, n):
-    "`ValueError` if a flat list `rows` is no row numbers to train on, but counts, or labels of folds"
-    if isinstance(rows, slice) or as_ranges(rows) is not None: return
-    if len(rows) in (2,3):
-        numbers = list(rows)
+def _check_flat(said, rows, n):
+    "`ValueError` if a flat list, `said`, is no `rows` to train on, but counts, or labels of folds"
+    if as_ranges(rows) is not None: return
+    if len(said) in (2,3):
+        numbers = list(said)
         are_counts = all(isinstance(o, (int,np.integer)) and not isinstance(o, bool) and o>0 for o in numbers)
         if are_counts and sum(numbers)==n: raise ValueError(_counts([int(o) for o in numbers]))
-    numbers = as_idxs(rows, n, 'splits: row')
-    is_met = np.zeros(n, bool)
-    is_met[numbers] = True
-    if is_met.sum()<len(numbers): raise ValueError(_twice(len(numbers)-is_met.sum(), len(numbers)))
+    n_repeated = len(rows)-_mask(rows, n).sum()
+    if n_repeated: raise ValueError(_twice(n_repeated, len(rows)))
 
 def _counts(numbers):
     "What to say of a flat list of `numbers` that add up to all rows"
@@ -109,8 +111,8 @@ def check_splits(
 ) -> list: # An array of row numbers, `Ranges` or a range, for each set; the second is empty if there is no validation
     "`splits` as row numbers, or an error that says what is wrong with them"
     said = _as_sets(splits)
-    if said[0] is splits: _check_flat(splits, n)
     sets = [_as_rows(o, n, f'splits[{i}]: row') for i,o in enumerate(said)]
+    if said[0] is splits: _check_flat(splits, sets[0], n)
     for i,rows in enumerate(sets):
         if not len(rows): raise ValueError(_empty(i))
         _check_mask(i, rows, n)

@@ -54,28 +54,32 @@ def _bars(dl, ax, color):
 
 _most_targets = 9 # with a histogram each
 
-def _numbers(dl, k):
-    "The numbers there are of target `k`, some at a time"
-    for y in target_chunks(dl):
-        some = y[:,k] if y.ndim>1 else y
-        yield some[some.isfinite()].numpy()
+def _numbers(dl, n):
+    "For each of `n` targets the numbers that there are, some samples at a time"
+    for y in target_chunks(dl): yield [o[o.isfinite()].numpy() for o in (y.unbind(1)[:n] if y.ndim>1 else [y])]
 
-def _histogram(dl, ax, k):
-    "The shares of the numbers of target `k` in up to 100 bins"
-    ends = [end for some in _numbers(dl, k) if len(some) for end in (some.min(), some.max())] or [0,1]
-    bins = np.histogram_bin_edges(ends, max(1, min(dl.n//2, 100)))
-    counts = sum(np.histogram(some, bins)[0] for some in _numbers(dl, k))
-    ax.stairs(counts/max(counts.sum(), 1), bins, fill=True, color='violet', edgecolor='black')
+def _histograms(dl, n):
+    "The counts and the edges of up to 100 bins, for each of `n` targets"
+    ends = [[] for _ in range(n)]
+    for some in _numbers(dl, n):
+        for end,o in zip(ends, some): end += [o.min(), o.max()] if len(o) else []
+    edges = [np.histogram_bin_edges(o or [0,1], max(1, min(dl.n//2, 100))) for o in ends]
+    counts = [np.zeros(len(o)-1) for o in edges]
+    for some in _numbers(dl, n):
+        for k,o in enumerate(some): counts[k] += np.histogram(o, edges[k])[0]
+    return list(zip(counts, edges))
 
-def _histograms(dl, fig):
+def _plot_histograms(dl, fig):
     "A histogram for each target, as many as fit; what the figure shows"
     y = next(target_chunks(dl, 1))
     n = y.shape[1] if y.ndim>1 else 1
-    shown = min(n, _most_targets)
-    for k,ax in enumerate(fig.subplots(-(-shown//3), min(shown, 3), squeeze=False).flat):
-        if k<shown: _histogram(dl, ax, k)
-        else: ax.set_axis_off()
-        if n>1 and k<shown: ax.set_title(f'target {k}', fontsize='medium')
+    histograms = _histograms(dl, min(n, _most_targets))
+    shown = len(histograms)
+    axes = fig.subplots(-(-shown//3), min(shown, 3), squeeze=False).flat
+    for k,(ax,(counts,edges)) in enumerate(zip(axes, histograms)):
+        ax.stairs(counts/max(counts.sum(), 1), edges, fill=True, color='violet', edgecolor='black')
+        if n>1: ax.set_title(f'target {k}', fontsize='medium')
+    for ax in axes[shown:]: ax.set_axis_off()
     return 'Target distribution' if shown==n else f'Distribution of {shown} of {n:,} targets'
 
 # %% ../../nbs/340_epoch.classes.ipynb #36a0000a
@@ -110,7 +114,7 @@ class ClassesMixin:
         if len(self.dataset.tls)==1: raise ValueError("these samples have no targets to show")
         fig,title = plt.figure(figsize=figsize, **{'layout':'constrained', **kwargs}),'Target distribution'
         if self.cat: _bars(self, fig.gca(), color)
-        else: title = _histograms(self, fig)
+        else: title = _plot_histograms(self, fig)
         fig.suptitle(title, fontweight='bold')
         for ax in fig.axes:
             ax.set_axisbelow(True)

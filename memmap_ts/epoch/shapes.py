@@ -88,12 +88,12 @@ class HasShapes:
     "What a model asks of a `TfmdDL`"
     def _one_pass(self):
         "Types and shapes of a batch, from one sample (fastai's asks for `do_item(None)`)"
-        one = np.zeros(1, 'int64')
-        read = self.on_device(Collate(self, self.plan)(self.plan.read(one, longest=True))) # as long as a sample can be
+        encoded = _first_sample(self.plan)
+        read = self.on_device(Collate(self, self.plan)(encoded))
         b = self.after_batch(read)
         self._n_inp,self._types = self.dataset.n_inp,explode_types(b)
         self._shapes = Shapes(read, b, self._n_inp, self.plan.parts)
-        self._shapes.inputs = _shapes_of_inputs(self.plan, self._n_inp)
+        self._shapes.inputs = _shapes_of_inputs(self.plan, encoded, self._n_inp)
         X,y = _shown(self.plan.elements, self._n_inp)
         place = _place(X, y)
         self._shapes.place = OfEachStep() if self._shapes.of_steps else place
@@ -139,9 +139,12 @@ class HasShapes:
         return hasattr(self, 'vocab')
 
 # %% ../../nbs/335_epoch.shapes.ipynb #586b1645
-def _shapes_of_inputs(plan, n_inp):
-    "Shapes of the inputs of a sample as they are read, None for steps of any number."
-    encoded = plan.read(np.zeros(1, 'int64'), longest=True)
+def _first_sample(plan):
+    "The first sample as it is read, as long as one can be."
+    return plan.read(np.zeros(1, 'int64'), longest=True)
+
+def _shapes_of_inputs(plan, encoded, n_inp):
+    "Shapes of the inputs of a sample that was read, None for steps of any number."
     shapes = _shapes([finished(e, *o) for (e,_),o in zip(plan.elements[:n_inp], encoded)])
     return [(*o[:-1],None) for o in shapes] if any(plan.paddings) else shapes
 
@@ -161,7 +164,8 @@ def take_from(self:HasShapes,
     "Take over what is known of samples and processes; `ValueError` if samples here have other variables"
     self._shapes,self.share = dl.shapes,dl.share
     if self.dataset is dl.dataset or not self.n: return
-    for new,known in zip(_shapes_of_inputs(self.plan, self.dataset.n_inp), self._shapes.inputs):
+    shapes = _shapes_of_inputs(self.plan, _first_sample(self.plan), self.dataset.n_inp)
+    for new,known in zip(shapes, self._shapes.inputs):
         if problem := _unlike(new, known): raise ValueError(problem)
 
 # %% ../../nbs/335_epoch.shapes.ipynb #ad5f68ec
